@@ -1,0 +1,212 @@
+"""A crystal as the farm knows it: a structure, an identity, and what can be done with it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import gcd
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from farm.errors import CrystalError
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+# Ids become file names, Redis keys and URLs: nothing that could leave its directory.
+MATERIAL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]{0,63}")
+
+# Shorter than any bond between atoms of the elements at hand (H-H 0.74 angstrom).
+SHORTEST_DISTANCE_ANGSTROM = 0.6
+
+
+@dataclass(frozen=True)
+class Crystal:
+    """A primitive cell with fully occupied sites.
+
+    material_id:      path-safe name, unique in a farm
+    lattice_angstrom: rows are the cell vectors a, b, c in angstrom
+    species:          element symbols, one a site
+    frac_coords:      fractional coordinates in [0, 1), one row a site
+    source:           where it came from (database and id, file, citation)
+    properties:       what the source says of it (``band_gap_ind``, ``e_above_hull``, ...)
+    """
+
+    material_id: str
+    lattice_angstrom: tuple[tuple[float, float, float], ...]
+    species: tuple[str, ...]
+    frac_coords: tuple[tuple[float, float, float], ...]
+    source: str = ""
+    properties: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    def __post_init__(self) -> None:
+        if not MATERIAL_ID.fullmatch(self.material_id):
+            raise CrystalError(
+                f"material id {self.material_id!r} is not usable",
+                fix="Use 1 to 64 letters, digits, '_', '-' or '+'",
+            )
+        if not self.species:
+            raise CrystalError(f"{self.material_id}: the cell holds no atoms")
+        if len(self.species) != len(self.frac_coords):
+            raise CrystalError(f"{self.material_id}: sites and coordinates differ in number")
+        if not np.isfinite(np.asarray(self.lattice_angstrom)).all() or self.volume_angstrom3 < 1.0:
+            raise CrystalError(f"{self.material_id}: the cell has no volume")
+
+    @property
+    def n_atoms(self) -> int:
+        """Number of sites in the primitive cell."""
+        return len(self.species)
+
+    @property
+    def elements(self) -> frozenset[str]:
+        """The distinct element symbols."""
+        return frozenset(self.species)
+
+    @cached_property
+    def lattice(self) -> NDArray[np.float64]:
+        """Cell vectors as rows, shape ``(3, 3)``, angstrom."""
+        return np.array(self.lattice_angstrom, dtype=np.float64)
+
+    @cached_property
+    def volume_angstrom3(self) -> float:
+        """Cell volume in cubic angstrom."""
+        return abs(float(np.linalg.det(np.asarray(self.lattice_angstrom, dtype=np.float64))))
+
+    @cached_property
+    def formula(self) -> str:
+        """Reduced formula in the source's order of elements, e.g. ``MgO``, ``CaF2``."""
+        counts = Counter(self.species)
+        divisor = gcd(*counts.values())
+        parts = ((symbol, n // divisor) for symbol, n in counts.items())
+        return "".join(symbol + (str(n) if n > 1 else "") for symbol, n in parts)
+
+    @cached_property
+    def content_hash(self) -> str:
+        """SHA-256 of species, lattice and positions, rounded to 1e-5, independent of the id."""
+        sites = sorted(
+            (s, *(round(x % 1.0, 5) % 1.0 for x in f))
+            for s, f in zip(self.species, self.frac_coords, strict=True)
+        )
+        cell = [[round(x, 5) + 0.0 for x in row] for row in self.lattice_angstrom]
+        return hashlib.sha256(json.dumps([cell, sites]).encode()).hexdigest()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists and strings, for JSON and msgpack."""
+        return {
+            "material_id": self.material_id,
+            "lattice_angstrom": [list(row) for row in self.lattice_angstrom],
+            "species": list(self.species),
+            "frac_coords": [list(row) for row in self.frac_coords],
+            "source": self.source,
+            "properties": dict(self.properties),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Crystal:
+        """The inverse of :meth:`to_dict`. Raises CrystalError naming a missing or bad field."""
+        try:
+            return cls(
+                material_id=str(data["material_id"]),
+                lattice_angstrom=_rows(data["lattice_angstrom"]),
+                species=tuple(str(s) for s in data["species"]),
+                frac_coords=_rows(data["frac_coords"]),
+                source=str(data.get("source", "")),
+                properties=dict(data.get("properties", {})),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise CrystalError(f"not a crystal record: {error!r}") from error
+
+    def to_structure(self) -> Structure:
+        """The same cell as a pymatgen Structure."""
+        # pymatgen is loaded only where a structure is really handled: `farm status` never needs it.
+        from pymatgen.core import Lattice, Structure
+
+        return Structure(Lattice(self.lattice), list(self.species), [list(f) for f in self.frac_coords])
+
+
+def _rows(rows: Sequence[Sequence[float]]) -> tuple[tuple[float, float, float], ...]:
+    return tuple((float(x), float(y), float(z)) for x, y, z in rows)
+
+
+def crystal_from_structure(
+    structure: Structure,
+    *,
+    material_id: str | None = None,
+    source: str = "",
+    properties: Mapping[str, Any] | None = None,
+    symprec: float = 0.01,
+) -> Crystal:
+    """Reduce a pymatgen Structure to its primitive cell, refined to the symmetry found.
+
+    Without an id the crystal is named after its formula and content (``MgO-1f3a9c2b``). The cell
+    keeps the orientation and setting of spglib's standardised primitive cell.
+
+    Raises CrystalError for partial occupancy, sites closer than 0.6 angstrom and empty cells.
+    """
+    import spglib
+
+    name = material_id or source or "structure"
+    if not len(structure):
+        raise CrystalError(f"{name}: the cell holds no atoms")
+    if not structure.is_ordered:
+        site = next(s for s in structure if not s.is_ordered)
+        raise CrystalError(
+            f"{name}: site {site.species_string} is partially occupied",
+            fix="Give an ordered cell (one element a site, occupancy 1)",
+        )
+    _reject_overlap(structure, name)
+    numbers = [site.specie.Z for site in structure]
+    cell = (structure.lattice.matrix, structure.frac_coords, numbers)
+    primitive = spglib.standardize_cell(cell, to_primitive=True, no_idealize=False, symprec=symprec)
+    if primitive is None:
+        raise CrystalError(f"{name}: no space group was found", fix="Check the cell and its sites")
+    return _named_crystal(primitive, material_id, source, properties)
+
+
+def _named_crystal(
+    cell: Any, material_id: str | None, source: str, properties: Mapping[str, Any] | None
+) -> Crystal:
+    from pymatgen.core.periodic_table import Element
+
+    lattice, positions, numbers = cell
+    order = np.argsort(numbers, kind="stable")
+    # Electropositive element first, as chemists write it (MgO, not OMg).
+    symbols = [Element.from_Z(int(numbers[i])).symbol for i in order]
+    ranked = sorted(range(len(order)), key=lambda i: (_electronegativity(symbols[i]), symbols[i], i))
+    crystal = Crystal(
+        material_id=material_id or "unnamed",
+        lattice_angstrom=_rows(lattice.tolist()),
+        species=tuple(symbols[i] for i in ranked),
+        frac_coords=_rows([(positions[order[i]] % 1.0).tolist() for i in ranked]),
+        source=source,
+        properties=dict(properties or {}),
+    )
+    if material_id is not None:
+        return crystal
+    name = f"{crystal.formula}-{crystal.content_hash[:8]}"
+    return Crystal.from_dict({**crystal.to_dict(), "material_id": name})
+
+
+def _electronegativity(symbol: str) -> float:
+    from pymatgen.core.periodic_table import Element
+
+    value = Element(symbol).X
+    return float(value) if value == value else 9.0  # noble gases have none: last
+
+
+def _reject_overlap(structure: Structure, name: str) -> None:
+    distances = structure.distance_matrix + np.eye(len(structure)) * 1e3
+    i, j = np.unravel_index(int(np.argmin(distances)), distances.shape)
+    if distances[i, j] < SHORTEST_DISTANCE_ANGSTROM:
+        raise CrystalError(
+            f"{name}: sites {i + 1} ({structure[int(i)].species_string}) and {j + 1} "
+            f"({structure[int(j)].species_string}) are {distances[i, j]:.2f} angstrom apart",
+            fix="Remove the duplicate site or correct the cell",
+        )

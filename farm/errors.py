@@ -1,0 +1,77 @@
+"""One tree of errors; each says what is wrong, where, and what mends it.
+
+::
+
+    FarmError
+    +-- InputError            a user's file, field or flag
+    |   +-- CrystalError      a structure the protocol cannot treat
+    |   +-- ProtocolError     a protocol file or field
+    |   +-- SettingsError     farm.toml, FARM_* or a flag
+    +-- MissingProgramError   a program or data file that must be installed
+    +-- BrokerError           Redis absent, full, or refusing us
+    +-- LeaseLostError        this worker no longer owns its job
+    +-- StoreError            the HDF5 store
+    |   +-- StoreLockedError  another writer has it
+    +-- CalculationError      a calculation that ended without a usable result
+    +-- CheckpointError       a model checkpoint that cannot be read or verified
+"""
+
+
+class FarmError(Exception):
+    """Root of every error this project raises on purpose; ``fix`` says what the user can do."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, fix: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return f"{self.message}. {self.fix}" if self.fix else self.message
+
+
+class InputError(FarmError):
+    """Something the user gave cannot be used."""
+
+    exit_code = 2
+
+
+class CrystalError(InputError):
+    """A structure that the protocol cannot treat."""
+
+
+class ProtocolError(InputError):
+    """A protocol with an unknown, missing or impossible field."""
+
+
+class SettingsError(InputError):
+    """A setting that is unknown or has a wrong value."""
+
+
+class MissingProgramError(FarmError):
+    """A program or a data file that has to be installed first."""
+
+
+class BrokerError(FarmError):
+    """Redis cannot be reached or refuses the command."""
+
+
+class LeaseLostError(FarmError):
+    """The job was given to somebody else, cancelled or finished meanwhile."""
+
+
+class StoreError(FarmError):
+    """The HDF5 store cannot be read or written."""
+
+
+class StoreLockedError(StoreError):
+    """Another process is the writer of this store."""
+
+
+class CalculationError(FarmError):
+    """A calculation ended without a usable result."""
+
+
+class CheckpointError(FarmError):
+    """A checkpoint that is missing, altered, or of another architecture."""

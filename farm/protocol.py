@@ -1,0 +1,145 @@
+"""Every parameter of a calculation, and its hash.
+
+Two results with the same protocol hash can be compared number by number. Fields are of two kinds:
+*physics* changes the converged answer, *numerics* only how it is reached (mixing, thresholds,
+bounds of a ladder). Both are hashed: parameters recorded are parameters used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from farm.errors import ProtocolError
+
+Kind = Literal["physics", "numerics"]
+
+
+def _field(default: Any, unit: str, kind: Kind, text: str, **bounds: float) -> Any:
+    """A protocol field with its unit and kind in the JSON schema."""
+    return Field(
+        default=default, description=text, json_schema_extra={"unit": unit, "kind": kind}, **bounds
+    )
+
+
+class Protocol(BaseModel):
+    """A frozen set of calculation parameters; the defaults are the published protocol.
+
+    Grunert, Grossmann, Runge, Nat. Commun. 16, 8142 (2025).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    functional: Literal["PBE"] = _field("PBE", "", "physics", "exchange and correlation")
+    pseudopotentials: Literal["SG15-1.2-SR"] = _field(
+        "SG15-1.2-SR", "", "physics", "scalar-relativistic optimised norm-conserving Vanderbilt set"
+    )
+
+    ecutwfc_ry: int = _field(60, "Ry", "physics", "plane-wave cutoff, first of its ladder", ge=20)
+    ecutwfc_step_ry: int = _field(5, "Ry", "numerics", "step of the cutoff ladder", ge=1)
+    ecutwfc_max_ry: int = _field(120, "Ry", "numerics", "end of the cutoff ladder", ge=20)
+    ecutrho_per_ecutwfc: float = _field(4.0, "", "physics", "density cutoff over ecutwfc", ge=2, le=8)
+    ground_state_kppa: int = _field(
+        1500, "k-points times atoms", "physics", "ground-state grid, first of its ladder", ge=1
+    )
+    ground_state_kppa_max: int = _field(
+        12000, "k-points times atoms", "numerics", "end of the ground-state grid ladder", ge=1
+    )
+    energy_tolerance_kcal_mol: float | None = _field(
+        1.0, "kcal/mol per atom", "physics", "total-energy convergence; null: no ladder, one scf", gt=0
+    )
+    scf_threshold_ry: float = _field(1e-10, "Ry", "numerics", "conv_thr of the scf cycle", gt=0)
+    max_scf_iterations: int = _field(100, "", "numerics", "electron_maxstep", ge=1)
+
+    bands: Literal["nscf"] = _field("nscf", "", "physics", "how the bands of the response are made")
+    response_kppa: int = _field(
+        1500, "k-points times atoms", "physics", "density of the spectra's k-grid", ge=1
+    )
+    response_kshift: tuple[float, float, float] = _field(
+        (1 / 64, 2 / 64, 3 / 64), "crystal coordinates", "physics", "shift of the spectra's k-grid"
+    )
+    energy_window_ev: float = _field(
+        25.0, "eV above the valence band maximum", "physics", "bands reach at least this high", gt=0
+    )
+    metal_gap_ev: float = _field(
+        0.05, "eV", "physics", "an indirect gap below this is called a metal", ge=0
+    )
+
+    energy_max_ev: float = _field(20.0, "eV", "physics", "end of the photon energy grid", gt=0)
+    n_energies: int = _field(2001, "", "physics", "points of the photon energy grid", ge=11)
+    damping_ev: float = _field(0.3, "eV", "physics", "Lorentzian damping", gt=0)
+    green_function: Literal["time-ordered", "retarded"] = _field(
+        "time-ordered", "", "physics", "YAMBO's default is time-ordered: Im eps(0) is not 0"
+    )
+    gmax_step_mry: int = _field(2000, "mRy", "numerics", "step of the local-field ladder", ge=1)
+    gmax_max_mry: int = _field(10000, "mRy", "numerics", "end of the local-field ladder", ge=1)
+    similarity_threshold: float = _field(
+        0.9, "", "physics", "SC between ladder steps that ends the ladder", gt=0, lt=1
+    )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field as plain JSON values."""
+        return self.model_dump(mode="json")
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 of the canonical JSON of all fields."""
+        text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def gmax_mry(self) -> tuple[int, ...]:
+        """Rungs of the local-field ladder in mRy; 0 is IPA."""
+        return tuple(range(0, self.gmax_max_mry + 1, self.gmax_step_mry))
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any], *, origin: str = "protocol") -> Protocol:
+        """Validate plain values. Raises ProtocolError naming the field and where it came from."""
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"]) or "(whole)"
+            raise ProtocolError(
+                f"{origin}: field {field}: {first['msg'].lower()}",
+                fix="`farm protocols --json` lists every field with its unit",
+            ) from error
+
+
+PRESETS: dict[str, Protocol] = {
+    "paper": Protocol(),
+    # Seconds a crystal: right peaks at a coarse k-grid, not for publication.
+    "demo": Protocol(
+        ecutwfc_ry=40,
+        ground_state_kppa=200,
+        energy_tolerance_kcal_mol=None,
+        scf_threshold_ry=1e-9,
+        response_kppa=200,
+    ),
+}
+
+
+def load_protocol(name_or_path: str) -> Protocol:
+    """A preset by name, or a TOML file whose fields replace those of its ``preset`` (paper)."""
+    if name_or_path in PRESETS:
+        return PRESETS[name_or_path]
+    path = Path(name_or_path)
+    if not path.is_file():
+        raise ProtocolError(
+            f"no protocol named {name_or_path!r} and no such file",
+            fix=f"Use one of {', '.join(PRESETS)} or a TOML file",
+        )
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ProtocolError(f"{path}: not valid TOML: {error}") from error
+    preset = data.pop("preset", "paper")
+    if preset not in PRESETS:
+        raise ProtocolError(f"{path}: field preset: no preset {preset!r}", fix=f"Use {', '.join(PRESETS)}")
+    return Protocol.from_dict({**PRESETS[preset].to_dict(), **data}, origin=str(path))
