@@ -163,7 +163,7 @@ def crystal_from_structure(
         )
     _reject_overlap(structure, name)
     numbers = [site.specie.Z for site in structure]
-    cell = (structure.lattice.matrix, structure.frac_coords, numbers)
+    cell = (structure.lattice.matrix.tolist(), structure.frac_coords.tolist(), numbers)
     primitive = spglib.standardize_cell(cell, to_primitive=True, no_idealize=False, symprec=symprec)
     if primitive is None:
         raise CrystalError(f"{name}: no space group was found", fix="Check the cell and its sites")
@@ -173,7 +173,7 @@ def crystal_from_structure(
 def _named_crystal(
     cell: Any, material_id: str | None, source: str, properties: Mapping[str, Any] | None
 ) -> Crystal:
-    from pymatgen.core.periodic_table import Element
+    from pymatgen.core import Element
 
     lattice, positions, numbers = cell
     order = np.argsort(numbers, kind="stable")
@@ -195,7 +195,7 @@ def _named_crystal(
 
 
 def _electronegativity(symbol: str) -> float:
-    from pymatgen.core.periodic_table import Element
+    from pymatgen.core import Element
 
     value = Element(symbol).X
     return float(value) if value == value else 9.0  # noble gases have none: last

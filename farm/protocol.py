@@ -21,7 +21,7 @@ from farm.errors import ProtocolError
 Kind = Literal["physics", "numerics"]
 
 
-def _field(default: Any, unit: str, kind: Kind, text: str, **bounds: float) -> Any:
+def _field(default: Any, unit: str, kind: Kind, text: str, **bounds: Any) -> Any:
     """A protocol field with its unit and kind in the JSON schema."""
     return Field(
         default=default, description=text, json_schema_extra={"unit": unit, "kind": kind}, **bounds
