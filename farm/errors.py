@@ -13,6 +13,7 @@
     +-- StoreError            the HDF5 store
     |   +-- StoreLockedError  another writer has it
     +-- CalculationError      a calculation that ended without a usable result
+    +-- ResourceError         the machine, not the material: the job is given back uncounted
     +-- CheckpointError       a model checkpoint that cannot be read or verified
 """
 
@@ -71,6 +72,10 @@ class StoreLockedError(StoreError):
 
 class CalculationError(FarmError):
     """A calculation ended without a usable result."""
+
+
+class ResourceError(FarmError):
+    """The machine, not the material (a full disk, no memory): the job is given back uncounted."""
 
 
 class CheckpointError(FarmError):

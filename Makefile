@@ -1,0 +1,24 @@
+# make run    set up, compute the bundled crystals on both rungs, fit the model, show the table
+# make test   set up, run every test (real Quantum ESPRESSO, real Redis)
+.PHONY: setup run test lint bench
+
+FARM := .venv/bin/farm
+
+setup:
+	@deploy/setup.sh
+
+run: setup
+	@$(FARM) seed --protocol demo --max-atoms 4
+	@$(FARM) up --until-idle
+
+test: setup
+	@.venv/bin/python -m pytest
+
+lint: setup
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+
+bench: setup
+	@for script in benchmarks/*.py; do echo "== $$script"; .venv/bin/python $$script || exit 1; done

@@ -1,0 +1,55 @@
+"""What `farm doctor` asks: one line a program, file or service, with the command that mends it.
+
+Other packages join by the entry point group ``farm.checks``: a function without arguments that
+returns a list of :class:`Check`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+
+from farm.broker import broker_url, connect, server_program
+from farm.errors import FarmError
+from farm.settings import Settings
+
+_LOW_DISK_GB = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One finding.
+
+    detail:   version and place, or what is wrong
+    fix:      what to type, when not ok
+    required: the farm cannot work without it
+    """
+
+    name: str
+    ok: bool
+    detail: str
+    fix: str = ""
+    required: bool = True
+
+
+def own_checks(settings: Settings) -> list[Check]:
+    """Settings, Redis, store directory, disk."""
+    return [_check_redis(settings), _check_disk(settings)]
+
+
+def _check_redis(settings: Settings) -> Check:
+    try:
+        with broker_url(settings) as url:
+            version = connect(url).info("server")["redis_version"]
+        where = "configured" if settings.redis_url else f"embedded, {server_program()}"
+    except FarmError as error:
+        return Check(name="Redis", ok=False, detail=error.message, fix=error.fix)
+    return Check(name="Redis", ok=True, detail=f"{version} ({where})")
+
+
+def _check_disk(settings: Settings) -> Check:
+    place = next(p for p in (settings.home, *settings.home.parents) if p.exists())
+    free_gb = shutil.disk_usage(place).free / 1e9
+    detail = f"{free_gb:.0f} GB free at {place}"
+    ok = free_gb > _LOW_DISK_GB
+    return Check(name="disk", ok=ok, detail=detail, fix="" if ok else "Free some space or move FARM_HOME")

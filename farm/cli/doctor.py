@@ -1,0 +1,45 @@
+"""``farm doctor``: what is installed and reachable, and what to type where it is not."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+
+import click
+
+from farm.checks import Check, own_checks
+from farm.console import echo_json, settings_of
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@click.pass_context
+def doctor(ctx: click.Context, as_json: bool) -> int:
+    """Check programs, pseudopotentials, Redis, GPU and disk.
+
+    Exit code 1 when something the farm needs is missing.
+
+    \b
+    farm doctor
+    """
+    checks = own_checks(settings_of(ctx))
+    for point in entry_points(group="farm.checks"):
+        checks += point.load()()
+    failed = any(check.required and not check.ok for check in checks)
+    if as_json:
+        echo_json([vars(check) for check in checks])
+    else:
+        _print(checks)
+    return int(failed)
+
+
+def _print(checks: list[Check]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None)
+    for check in checks:
+        mark = "[green]ok" if check.ok else ("[red]missing" if check.required else "[yellow]optional")
+        table.add_row(mark, check.name, check.detail)
+        if not check.ok and check.fix:
+            table.add_row("", "", f"[bold]{check.fix}")
+    Console().print(table)

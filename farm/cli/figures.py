@@ -1,0 +1,99 @@
+"""Figures of spectra: one material, or a page of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from farm.spectrum import DIRECTIONS, Spectrum
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+IPA_COLOUR = "#7f8c8d"
+RPA_COLOUR = "#c0392b"
+_IPA_STYLE = {"color": IPA_COLOUR, "linestyle": "--", "linewidth": 1.3, "label": "IPA"}
+_RPA_STYLE = {"color": RPA_COLOUR, "linestyle": "-", "linewidth": 1.6, "label": "RPA"}
+# Directions whose spectra differ by less than this part of the peak are drawn once.
+_SAME = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Drawn:
+    """A material with its spectra on both rungs."""
+
+    material_id: str
+    ipa: Spectrum
+    rpa: Spectrum
+
+
+def draw_page(materials: Sequence[Drawn], path: Path, *, columns: int = 4) -> None:
+    """Im eps (a third of the trace) of many materials on one page, IPA against RPA."""
+    from matplotlib.figure import Figure
+
+    columns = min(columns, len(materials))
+    rows = -(-len(materials) // columns)
+    figure = Figure(figsize=(3.0 * columns, 2.3 * rows + 0.4), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=True)
+    for axis, material in zip(axes.flat, materials, strict=False):
+        energies = material.ipa.energies_ev
+        axis.plot(energies, material.ipa.eps_imag_mean, **_IPA_STYLE)
+        axis.plot(energies, material.rpa.eps_imag_mean, **_RPA_STYLE)
+        axis.fill_between(energies, material.rpa.eps_imag_mean, color=RPA_COLOUR, alpha=0.08)
+        axis.set_title(material.material_id, fontsize=10)
+        _bare(axis, energies)
+    for axis in list(axes.flat)[len(materials) :]:
+        axis.set_axis_off()
+    axes[0][0].legend(frameon=False, fontsize=9)
+    figure.supxlabel("photon energy (eV)", fontsize=10)
+    figure.supylabel("Im ε (mean over directions)", fontsize=10)
+    figure.savefig(path, dpi=150)
+
+
+def draw_material(material: Drawn, path: Path) -> None:
+    """Im and Re eps of each inequivalent direction, IPA against RPA."""
+    from matplotlib.figure import Figure
+
+    groups = equivalent_directions(material.rpa)
+    figure = Figure(figsize=(4.6 * len(groups), 5.4), layout="constrained")
+    axes = figure.subplots(2, len(groups), squeeze=False, sharex=True)
+    energies = material.ipa.energies_ev
+    for column, group in enumerate(groups):
+        for row, (part, name) in enumerate(((np.imag, "Im ε"), (np.real, "Re ε"))):
+            axis = axes[row][column]
+            axis.plot(energies, part(material.ipa.eps[group[0]]), **_IPA_STYLE)
+            axis.plot(energies, part(material.rpa.eps[group[0]]), **_RPA_STYLE)
+            axis.set_ylabel(name)
+            _bare(axis, energies, at_zero=part is np.imag)
+        axes[0][column].set_title(
+            f"{material.material_id}, along {', '.join(DIRECTIONS[d] for d in group)}"
+        )
+        axes[1][column].set_xlabel("photon energy (eV)")
+    axes[0][0].legend(frameon=False)
+    figure.savefig(path, dpi=150)
+
+
+def equivalent_directions(spectrum: Spectrum) -> list[list[int]]:
+    """Indices of x, y, z grouped by equal spectra."""
+    groups: list[list[int]] = []
+    scale = float(np.abs(spectrum.eps.imag).max()) or 1.0
+    for direction in range(3):
+        for group in groups:
+            if np.abs(spectrum.eps[direction] - spectrum.eps[group[0]]).max() < _SAME * scale:
+                group.append(direction)
+                break
+        else:
+            groups.append([direction])
+    return groups
+
+
+def _bare(axis: Axes, energies: np.ndarray, *, at_zero: bool = True) -> None:
+    axis.set_xlim(float(energies[0]), float(energies[-1]))
+    if at_zero:
+        axis.set_ylim(bottom=0)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.tick_params(labelsize=8)

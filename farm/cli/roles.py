@@ -1,0 +1,89 @@
+"""``farm scheduler``, ``farm writer`` and ``farm flower``: the roles that need no other package."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from typing import Any
+
+import click
+
+from farm.broker import broker_url, connect
+from farm.console import log_roles, open_backlog, settings_of, stop_on_signals
+from farm.errors import SettingsError
+
+
+@click.command()
+@click.pass_context
+def scheduler(ctx: click.Context) -> None:
+    """Feed the queues in order, bring back lost jobs, ask for refits.
+
+    \b
+    farm scheduler      one a farm; a second one waits and takes over
+    """
+    from farm.queues import make_app
+    from farm.scheduler import run
+
+    log_roles()
+    settings = settings_of(ctx)
+    stop = stop_on_signals()
+    with broker_url(settings) as url, open_backlog(settings) as backlog:
+        run(backlog, make_app(url, name=settings.name), settings, should_stop=stop.is_set)
+
+
+@click.command()
+@click.pass_context
+def writer(ctx: click.Context) -> None:
+    """Write delivered results to the HDF5 store.
+
+    \b
+    farm writer         one a farm, on the host that has the store
+    """
+    from farm.backlog import Backlog
+    from farm.queues import STORE_QUEUE, make_app
+    from farm.serving import serve, worker_name
+    from farm.store import StoreWriter, open_store
+    from farm.writer import register, report_counts, store_result
+
+    log_roles()
+    settings = settings_of(ctx)
+    settings.home.mkdir(parents=True, exist_ok=True)
+    with broker_url(settings) as url, StoreWriter(settings.store_path) as store_writer:
+        app = make_app(url, name=settings.name)
+        backlog = Backlog(connect(url), name=settings.name)
+        with open_store(settings.store_path) as store:
+            for job_id in backlog.undelivered():
+                store_result(job_id, backlog, store_writer)
+            report_counts(backlog, store)
+            register(app, backlog, store_writer, store)
+            serve(app, backlog, name=worker_name("writer"), queue=STORE_QUEUE, slots=None)
+
+
+@click.command()
+@click.option("--port", default=5555, show_default=True, help="Port on the loopback interface.")
+@click.option("--password", help="For user 'farm' (FARM_FLOWER_PASSWORD; default: a random one, printed).")
+@click.pass_context
+def flower(ctx: click.Context, port: int, password: str | None) -> None:
+    """Watch the queues in Flower: loopback, password, read-only.
+
+    \b
+    farm flower --port 5555
+    """
+    from celery.bin.celery import celery as celery_command
+
+    from farm.queues import make_app
+
+    settings = settings_of(ctx)
+    secret = password or os.environ.get("FARM_FLOWER_PASSWORD") or secrets.token_urlsafe(12)
+    if ":" in secret:
+        raise SettingsError("--password: a colon is not possible", fix="Choose another password")
+    with broker_url(settings) as url:
+        app = make_app(url, name=settings.name)
+        click.echo(f"Flower: http://127.0.0.1:{port}  user farm, password {secret}", err=True)
+        arguments = ["flower", "--address=127.0.0.1", f"--port={port}", f"--basic-auth=farm:{secret}"]
+        # Without this anyone logged in can shut workers down.
+        arguments += ["--read_only=True"]
+        run: Any = celery_command
+        sys.argv = ["celery", *arguments]
+        run.main(args=arguments, obj=None, prog_name="celery", standalone_mode=False, app=app)

@@ -1,0 +1,124 @@
+"""``farm status``: where the farm stands."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from farm.backlog import Backlog
+from farm.console import echo_json, open_backlog, settings_of
+from farm.job import JobState
+from farm.settings import Settings
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+
+def gather(backlog: Backlog, settings: Settings) -> dict[str, Any]:
+    """The document of ``farm status --json``."""
+    spent, to_go = backlog.cpu_s()
+    return {
+        "jobs": {state.value: n for state, n in backlog.counts().items()},
+        "store": _store_counts(backlog, settings),
+        "cpu_hours": {"spent": round(spent / 3600, 4), "to_go": round(to_go / 3600, 4)},
+        "checkpoint": current_checkpoint(settings),
+        "refit": backlog.refit_state().get("state", "idle"),
+        "workers": backlog.workers(),
+        "running": [
+            {"material": job.material_id, "formula": job.formula, "stage": job.stage, "worker": job.owner}
+            for job in sorted(backlog.leased(), key=lambda job: job.job_id)
+            if job.state is JobState.RUNNING
+        ],
+        "paused": backlog.paused(),
+    }
+
+
+def _store_counts(backlog: Backlog, settings: Settings) -> dict[str, int]:
+    # The store is the truth where it can be seen; on another host the writer's word has to do.
+    from farm.store import open_store
+
+    if settings.store_path.is_file():
+        with open_store(settings.store_path) as store:
+            counts = store.counts()
+        return {"materials": counts.materials, "ipa": counts.ipa, "rpa": counts.rpa}
+    told = backlog.stored_counts()
+    return {key: told.get(key, 0) for key in ("materials", "ipa", "rpa")}
+
+
+def current_checkpoint(settings: Settings) -> dict[str, Any] | None:
+    """What ``latest`` points to, from its card alone (no torch)."""
+    import json
+
+    card_path = settings.checkpoints_dir / "latest" / "card.json"
+    if not card_path.is_file():
+        return None
+    card = json.loads(card_path.read_text(encoding="utf-8"))
+    return {
+        "version": card["version"],
+        "trained_on": card["n_train"],
+        "median_sc": card["metrics"]["rpa"]["median_sc"],
+    }
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@click.option("--watch", is_flag=True, help="Refresh until interrupted.")
+@click.pass_context
+def status(ctx: click.Context, as_json: bool, watch: bool) -> None:
+    """Jobs by state, CPU hours, workers, store and checkpoint.
+
+    \b
+    farm status --watch
+    farm status --json | jq .jobs
+    """
+    settings = settings_of(ctx)
+    with open_backlog(settings) as backlog:
+        if as_json:
+            echo_json(gather(backlog, settings))
+            return
+        from rich.console import Console
+
+        console = Console()
+        if not watch:
+            console.print(render(gather(backlog, settings)))
+            return
+        from rich.live import Live
+
+        with Live(console=console, auto_refresh=False) as live:
+            while True:
+                live.update(render(gather(backlog, settings)), refresh=True)
+                time.sleep(1.0)
+
+
+def render(document: dict[str, Any]) -> Group:
+    """The document as a small screen."""
+    from rich.console import Group
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    jobs = document["jobs"]
+    table.add_row("[bold]jobs", ", ".join(f"{n} {state}" for state, n in jobs.items() if n) or "none")
+    if document["paused"]:
+        table.add_row("", "[yellow]paused: nothing new is dispatched; `farm resume`")
+    store = document["store"]
+    table.add_row("[bold]store", f"{store['materials']} materials, {store['ipa']} IPA, {store['rpa']} RPA")
+    hours = document["cpu_hours"]
+    table.add_row("[bold]CPU", f"{hours['spent']:.2f} h spent, {hours['to_go']:.2f} h to go (predicted)")
+    checkpoint = document["checkpoint"]
+    table.add_row(
+        "[bold]model",
+        f"{checkpoint['version']}, {checkpoint['trained_on']} spectra, held-out median SC "
+        f"{checkpoint['median_sc']:.3f}"
+        if checkpoint
+        else "no checkpoint yet",
+    )
+    table.add_row("", f"refit {document['refit']}")
+    names = [f"{w['name']} ({w['slots']} slots)" if w["slots"] else w["name"] for w in document["workers"]]
+    table.add_row("[bold]roles", "\n".join(names) or "none running; `farm up` starts them")
+    for job in document["running"]:
+        table.add_row("[bold]now", f"{job['formula']:<8} {job['material']:<20} {job['stage']}")
+    if jobs["failed"]:
+        table.add_row("", "[red]`farm jobs --state failed` says why; `farm retry --state failed`")
+    return Group(table)

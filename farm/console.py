@@ -1,0 +1,51 @@
+"""What every command line of the project needs: settings, the backlog, logs, JSON, stopping."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from farm.backlog import Backlog
+from farm.broker import broker_url, connect
+from farm.settings import Settings, load_settings
+
+
+def settings_of(ctx: click.Context, **flags: Any) -> Settings:
+    """Settings from farm.toml, the environment, ``farm --home`` and this command's flags."""
+    return load_settings({**(ctx.obj or {}), **flags})
+
+
+@contextmanager
+def open_backlog(settings: Settings) -> Iterator[Backlog]:
+    """The backlog, on the configured Redis or the embedded one."""
+    with broker_url(settings) as url:
+        client = connect(url)
+        try:
+            yield Backlog(client, name=settings.name)
+        finally:
+            client.close()
+
+
+def echo_json(document: Any) -> None:
+    """One JSON document on stdout, nothing else."""
+    click.echo(json.dumps(document, indent=1, allow_nan=False))
+
+
+def log_roles() -> None:
+    """Long-lived roles say what they do, on stderr."""
+    logging.getLogger().setLevel(logging.INFO)
+
+
+def stop_on_signals() -> threading.Event:
+    """An event that SIGTERM and SIGINT set."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop

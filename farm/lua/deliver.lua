@@ -1,0 +1,11 @@
+-- ARGV: id, token, packed result. The worker's commit: from here on the writer answers for the job.
+-- Returns 1, or 0 for a worker whose lease died (its result is not taken).
+local id = ARGV[1]
+if not holds(id, ARGV[2]) or redis.call('HGET', job_key(id), 'state') ~= 'running' then return 0 end
+redis.call('HSET', key('outbox'), id, ARGV[3])
+redis.call('ZADD', key('outbox_at'), now_ms(), id)
+redis.call('HSET', job_key(id), 'stage', 'storing')
+redis.call('ZREM', key('leases'), id)
+-- A new token fences the worker out: only the writer moves the job now.
+redis.call('HSET', job_key(id), 'token', tostring(redis.call('INCR', key('token'))))
+return 1

@@ -1,0 +1,119 @@
+"""Settings of one farm, read once: farm.toml < FARM_* environment < flags.
+
+A farm lives in one directory, ``FARM_HOME`` (default ``./farm-home``). Every field below can stand
+in ``FARM_HOME/farm.toml`` or, in capitals behind ``FARM_``, in the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from farm.errors import SettingsError
+
+# Read by other parts (pseudopotential directory) or by this one before farm.toml is known.
+_NOT_FIELDS = frozenset({"FARM_HOME", "FARM_PSEUDO_DIR"})
+
+
+class Settings(BaseModel):
+    """Where a farm lives and how its roles behave; frozen, passed down."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    home: Path = Field(description="directory of this farm")
+    name: str = Field(
+        default="farm", pattern=r"^[A-Za-z0-9_-]{1,32}$", description="prefix of all Redis keys"
+    )
+    redis_url: str | None = Field(default=None, description="redis[s]://...; none: an embedded Redis")
+    slots: int = Field(
+        default_factory=lambda: os.cpu_count() or 1, ge=1, description="jobs at a time on this machine"
+    )
+    lease_s: float = Field(default=20.0, ge=1, description="a worker silent for this long lost its job")
+    tick_s: float = Field(default=0.2, gt=0, description="pause between scheduler ticks")
+    max_attempts: int = Field(default=3, ge=1, description="a job whose worker dies this often has failed")
+    refit_min_spectra: int = Field(default=8, ge=2, description="RPA spectra before the first refit")
+    refit_growth: float = Field(default=0.5, gt=0, description="growth of the RPA set that calls a refit")
+    refit_lease_s: float = Field(default=60.0, ge=1, description="a trainer silent for this long is dead")
+
+    @property
+    def store_path(self) -> Path:
+        """The HDF5 store."""
+        return self.home / "spectra.h5"
+
+    @property
+    def checkpoints_dir(self) -> Path:
+        """Model checkpoints, one directory each, and the link ``latest``."""
+        return self.home / "checkpoints"
+
+    @property
+    def scratch_dir(self) -> Path:
+        """Job directories; nothing of value stays there."""
+        return self.home / "scratch"
+
+    @property
+    def logs_dir(self) -> Path:
+        """One log a role."""
+        return self.home / "logs"
+
+
+def load_settings(
+    flags: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None
+) -> Settings:
+    """Merge farm.toml, environment and flags (None values are not set).
+
+    Raises SettingsError naming the file or variable, the field and what it may be.
+    """
+    env = os.environ if environment is None else environment
+    given = {key: value for key, value in (flags or {}).items() if value is not None}
+    home = Path(given.pop("home", None) or env.get("FARM_HOME") or "farm-home").expanduser().absolute()
+    origin: dict[str, str] = {}
+    values: dict[str, Any] = {}
+    for source, fields in (
+        (str(home / "farm.toml"), _from_file(home / "farm.toml")),
+        ("environment", _from_environment(env)),
+        ("flag", given),
+    ):
+        values.update(fields)
+        origin.update(dict.fromkeys(fields, source))
+    try:
+        return Settings(home=home, **values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = str(first["loc"][0])
+        where = origin.get(field, "settings")
+        name = f"FARM_{field.upper()}" if where == "environment" else field
+        raise SettingsError(
+            f"{where}: {name}: {first['msg'].lower()}", fix=_known_fields(first["type"])
+        ) from error
+    except TypeError as error:
+        raise SettingsError(
+            f"{home / 'farm.toml'}: home cannot be set there", fix="Use FARM_HOME"
+        ) from error
+
+
+def _known_fields(error_type: str) -> str:
+    if error_type != "extra_forbidden":
+        return ""
+    return "Known settings: " + ", ".join(name for name in Settings.model_fields if name != "home")
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: not valid TOML: {error}") from error
+
+
+def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        key.removeprefix("FARM_").lower(): value
+        for key, value in env.items()
+        if key.startswith("FARM_") and key not in _NOT_FIELDS and value != ""
+    }

@@ -1,0 +1,252 @@
+"""The store read: while it is being written, from any number of processes, always consistent."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from farm.crystal import Crystal
+from farm.errors import StoreError
+from farm.job import Engine, Stage, make_job_id
+from farm.result import LadderStep, Result, StageUsage
+from farm.spectrum import FloatArray
+from farm.store.layout import GROWING, ROW_DTYPE, TEXTS, check_layout, hdf5_errors
+from farm.store.opening import open_for_reading
+from farm.store.record import Key, decode, decode_ladder, key_of
+from farm.store.row import StoredRow, stored_row
+from farm.store.tables import committed_rows, read_record, read_texts
+
+
+@dataclass(frozen=True)
+class StoreCounts:
+    """Distinct materials held (failed ones too), and spectra on each rung."""
+
+    materials: int
+    ipa: int
+    rpa: int
+
+
+class Store:
+    """A consistent view of the store: the rows committed when it was opened or last refreshed.
+
+    Rows are numbered from 0 in the order of arrival; of rows with the same (material, protocol,
+    engine) the newest is *current*. Every method raises StoreError where the file cannot be read.
+    Use it as a context manager.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self._rows: NDArray[np.void] = np.zeros(0, dtype=ROW_DTYPE)
+        self._newest: dict[tuple[bytes, bytes, bytes], int] = {}
+        self._open()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; again is allowed."""
+        if self._file.id.valid:
+            self._file.close()
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of this view, superseded ones included: grows with every result, never shrinks."""
+        return int(self._rows.size)
+
+    def refresh(self) -> int:
+        """Take in what was committed meanwhile; the number of rows. Indices stay valid.
+
+        After the recovery of a damaged file, rows that were lost make the later ones move up.
+        """
+        with hdf5_errors(self.path, "reading"):
+            status = self.path.stat()
+            if (status.st_dev, status.st_ino) != self._identity:  # a recovered copy took its place
+                self.close()
+                self._rows, self._newest = self._rows[:0], {}
+                self._open()
+            else:
+                self._load()
+        return self.n_rows
+
+    def counts(self) -> StoreCounts:
+        """How much there is; for `farm status`."""
+        current = self._rows[self._current()]
+        materials = len({material for material, _, _ in self._newest})
+        return StoreCounts(materials, int(current["has_ipa"].sum()), int(current["has_rpa"].sum()))
+
+    def keys(self) -> set[Key]:
+        """Every (material id, protocol hash, engine) held, whatever its outcome."""
+        return {(m.decode(), p.decode(), e.decode()) for m, p, e in self._newest}
+
+    def held_job_ids(self) -> set[str]:
+        """The jobs that are answered, whatever the outcome."""
+        return {make_job_id(*key) for key in self.keys()}
+
+    def snapshot_hash(self) -> str:
+        """SHA-256 over the current rows' keys and checksums: equal views give equal hashes."""
+        digest = hashlib.sha256(self._energies_ev.tobytes())
+        crcs = self._rows["crc32"].tolist()
+        for key in sorted(self._newest):
+            digest.update(b"\0".join((*key, str(crcs[self._newest[key]]).encode())) + b"\n")
+        return digest.hexdigest()
+
+    @property
+    def energies_ev(self) -> FloatArray:
+        """Photon energies of all spectra, shape ``(n_energies,)``, eV."""
+        return self._energies_ev.copy()
+
+    def rows(self, *, superseded: bool = False) -> Iterator[StoredRow]:
+        """The current rows in order of arrival; with ``superseded`` also those a retry replaced."""
+        indices = range(self.n_rows) if superseded else self._current().tolist()
+        return (stored_row(int(i), self._rows[i]) for i in indices)
+
+    def row(
+        self, material_id: str, protocol_hash: str | None = None, engine: Engine | None = None
+    ) -> StoredRow | None:
+        """The newest row of a material, under one protocol and engine if given; None: not held."""
+        for index in reversed(self._current().tolist()):
+            material, protocol, by = key_of(self._rows[index])
+            if material == material_id and protocol_hash in (None, protocol) and engine in (None, by):
+                return stored_row(index, self._rows[index])
+        return None
+
+    def spectra(self, indices: Sequence[int]) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:
+        """IPA and RPA spectra of rows that have both.
+
+        Each complex64 ``[row, direction, energy]`` in the order of ``indices``. Raises StoreError
+        naming the first row that lacks one.
+        """
+        return self.ipa_spectra(indices), self.rpa_spectra(indices)
+
+    def ipa_spectra(self, indices: Sequence[int]) -> NDArray[np.complex64]:
+        """IPA spectra, complex64 ``[row, direction, energy]``."""
+        return self._spectra("ipa", indices)
+
+    def rpa_spectra(self, indices: Sequence[int]) -> NDArray[np.complex64]:
+        """RPA spectra, complex64 ``[row, direction, energy]``."""
+        return self._spectra("rpa", indices)
+
+    def crystal(self, index: int) -> Crystal:
+        """The crystal of a row."""
+        return Crystal.from_dict(self._json(index, "crystal"))
+
+    def crystal_json(self, index: int) -> str:
+        """The crystal of a row as the JSON text of ``Crystal.to_dict``."""
+        return self._text(index, "crystal")
+
+    def protocol(self, index: int) -> dict[str, Any]:
+        """All fields of the protocol of a row."""
+        return dict(self._json(index, "protocol"))
+
+    def stages(self, index: int) -> tuple[StageUsage, ...]:
+        """What each stage of a row cost."""
+        return tuple(StageUsage(**(s | {"stage": Stage(s["stage"])})) for s in self._json(index, "stages"))
+
+    def reason(self, index: int) -> str:
+        """Why a row is not done, in one sentence; empty where it is."""
+        return self._text(index, "reason")
+
+    def ladder(self, index: int) -> tuple[LadderStep, ...]:
+        """Every rung of a row's local-field ladder."""
+        row = self._at(index)
+        steps = slice(int(row["first_step"]), int(row["first_step"]) + int(row["n_steps"]))
+        with hdf5_errors(self.path, f"reading the ladder of row {index}"):
+            parts = [self._file[f"ladder/eps_{part}"][steps] for part in ("real", "imag")]
+            return decode_ladder(self._file["ladder/steps"][steps], np.stack(parts, axis=1))
+
+    def result(self, index: int) -> Result:
+        """The whole result of a row, as it was appended."""
+        self._at(index)
+        with hdf5_errors(self.path, f"reading row {index}"):
+            return decode(read_record(self._file, index, self._rows[index : index + 1]))
+
+    def _open(self) -> None:
+        self._file = open_for_reading(self.path)
+        try:
+            check_layout(self.path, self._file)
+            with hdf5_errors(self.path, "opening the store"):
+                status = self.path.stat()
+                self._identity = (status.st_dev, status.st_ino)
+                self._energies_ev: FloatArray = self._file["energies_ev"][:]
+                self._load()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _load(self) -> None:
+        """Read the rows that are new. The counter first: whatever it covers is complete on disk."""
+        self._file["committed"].id.refresh()
+        n_rows, start = committed_rows(self._file), self.n_rows
+        if n_rows == start:
+            return
+        for name in GROWING:
+            self._file[name].id.refresh()
+        fresh = self._file["rows"][start:n_rows]
+        if fresh.size != n_rows - start:
+            raise ValueError(f"{n_rows} rows are committed, {start + fresh.size} are there")
+        self._rows = np.concatenate([self._rows, fresh])
+        columns = (fresh[name].tolist() for name in ("material_id", "protocol_hash", "engine"))
+        self._newest.update(zip(zip(*columns, strict=True), range(start, n_rows), strict=True))
+
+    def _current(self) -> NDArray[np.int64]:
+        return np.array(sorted(self._newest.values()), dtype=np.int64)
+
+    def _at(self, index: int) -> Any:
+        if not 0 <= index < self.n_rows:
+            raise StoreError(f"{self.path}: no row {index}", fix=f"It holds rows 0 to {self.n_rows - 1}")
+        return self._rows[index]
+
+    def _text(self, index: int, column: str) -> str:
+        self._at(index)
+        with hdf5_errors(self.path, f"reading {column} of row {index}"):
+            return read_texts(self._file, index)[TEXTS.index(column)].decode()
+
+    def _json(self, index: int, column: str) -> Any:
+        text = self._text(index, column)
+        with hdf5_errors(self.path, f"reading {column} of row {index}"):
+            return json.loads(text)
+
+    def _spectra(self, rung: str, indices: Sequence[int]) -> NDArray[np.complex64]:
+        for index in indices:
+            row = self._at(int(index))
+            if not row[f"has_{rung}"]:
+                raise StoreError(
+                    f"{self.path}: row {index} has no {rung.upper()} spectrum",
+                    fix=f"Ask only for rows whose has_{rung} is true",
+                )
+        wanted = np.asarray(indices, dtype=np.int64)
+        eps = np.empty((wanted.size, 3, self._energies_ev.size), dtype=np.complex64)
+        with hdf5_errors(self.path, f"reading {rung.upper()} spectra"):
+            eps.real = _gather(self._file[f"{rung}/eps_real"], wanted)
+            eps.imag = _gather(self._file[f"{rung}/eps_imag"], wanted)
+        return eps
+
+
+def open_store(path: Path) -> Store:
+    """Open a store for reading. Raises StoreError when it is missing or no store of this layout."""
+    return Store(path)
+
+
+def _gather(dataset: Any, wanted: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Rows in any order, read as the longest runs there are: HDF5's own point lists are slow."""
+    if not wanted.size:
+        return np.empty((0, *dataset.shape[1:]), dtype=np.float32)
+    unique, inverse = np.unique(wanted, return_inverse=True)
+    runs = np.split(unique, np.flatnonzero(np.diff(unique) > 1) + 1)
+    read = np.concatenate([dataset[int(run[0]) : int(run[-1]) + 1] for run in runs])
+    if np.array_equal(unique, wanted):
+        return np.asarray(read)
+    return np.asarray(read[inverse])

@@ -1,0 +1,121 @@
+"""Records into and out of an open file; who opens it, and when rows become valid, is said elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from farm.store.layout import GROWING, ROW_DTYPE
+from farm.store.record import Record, checksum
+
+
+@dataclass(frozen=True)
+class Ends:
+    """Where the next row, byte of text and ladder step go."""
+
+    rows: int = 0
+    text: int = 0
+    steps: int = 0
+
+
+def committed_rows(file: Any) -> int:
+    """How many rows are valid."""
+    return int(file["committed"][0])
+
+
+def committed_ends(file: Any) -> Ends:
+    """The ends of what is committed; debris of an interrupted append beyond them is written over."""
+    n_rows = committed_rows(file)
+    if n_rows == 0:
+        return Ends()
+    last = file["rows"][n_rows - 1]
+    text_end = int(file["text_offsets"][n_rows - 1, -1])
+    return Ends(n_rows, text_end, int(last["first_step"]) + int(last["n_steps"]))
+
+
+def write_records(file: Any, records: Sequence[Record], ends: Ends) -> Ends:
+    """Write placed records behind ``ends``; nothing is valid before the counter says so."""
+    rows = np.concatenate([record.row for record in records])
+    offsets = _text_offsets(records, ends.text)
+    text = np.frombuffer(b"".join(b"".join(record.texts) for record in records), dtype=np.uint8)
+    steps = np.concatenate([record.steps for record in records])
+    new = Ends(ends.rows + rows.size, ends.text + text.size, ends.steps + steps.size)
+    for name in GROWING:
+        _grow(file[name], _end_of(name, new))
+    file["rows"][ends.rows : new.rows] = rows
+    file["text"][ends.text : new.text] = text
+    file["text_offsets"][ends.rows : new.rows] = offsets
+    for row_index, record in enumerate(records, start=ends.rows):
+        _write_rung(file, "ipa", row_index, record.ipa)
+        _write_rung(file, "rpa", row_index, record.rpa)
+    if steps.size:
+        step_eps = np.concatenate([record.step_eps for record in records])
+        file["ladder/steps"][ends.steps : new.steps] = steps
+        file["ladder/eps_real"][ends.steps : new.steps] = step_eps[:, 0]
+        file["ladder/eps_imag"][ends.steps : new.steps] = step_eps[:, 1]
+    return new
+
+
+def read_record(file: Any, row_index: int, row: NDArray[np.void] | None = None) -> Record:
+    """The record in row ``row_index``; ``row`` (shape ``(1,)``) saves reading the table again."""
+    if row is None:
+        row = file["rows"][row_index : row_index + 1]
+    first = int(row["first_step"][0])
+    steps = slice(first, first + int(row["n_steps"][0]))
+    real, imag = file["ladder/eps_real"][steps], file["ladder/eps_imag"][steps]
+    return Record(
+        row=np.asarray(row, dtype=ROW_DTYPE),
+        texts=read_texts(file, row_index),
+        steps=file["ladder/steps"][steps],
+        step_eps=np.stack([real, imag], axis=1),
+    )
+
+
+def read_texts(file: Any, row_index: int) -> tuple[bytes, ...]:
+    """All texts of a row, in the order of ``layout.TEXTS``."""
+    offsets = file["text_offsets"][row_index].tolist()
+    blob = file["text"][offsets[0] : offsets[-1]].tobytes()
+    starts = [offset - offsets[0] for offset in offsets]
+    return tuple(blob[a:b] for a, b in pairwise(starts))
+
+
+def is_sound(file: Any, row_index: int, record: Record) -> bool:
+    """Whether a record read back is what was written: its checksum, and both copies of each spectrum."""
+    if checksum(record.row, record.texts, record.steps, record.step_eps) != int(record.row["crc32"][0]):
+        return False
+    for rung, eps in (("ipa", record.ipa), ("rpa", record.rpa)):
+        if eps is not None:
+            held = [file[f"{rung}/eps_{part}"][row_index] for part in ("real", "imag")]
+            if not np.array_equal(np.stack(held), eps):
+                return False
+    return True
+
+
+def _text_offsets(records: Sequence[Record], start: int) -> NDArray[np.int64]:
+    lengths = np.array([[len(text) for text in record.texts] for record in records], dtype=np.int64)
+    ends = start + lengths.cumsum().reshape(lengths.shape)
+    first = np.concatenate([[start], ends[:-1, -1]])
+    return np.column_stack([first, ends])
+
+
+def _end_of(name: str, ends: Ends) -> int:
+    if name == "text":
+        return ends.text
+    return ends.steps if name.startswith("ladder/") else ends.rows
+
+
+def _grow(dataset: Any, length: int) -> None:
+    # Never shrunk: under SWMR a reader may be looking at the debris.
+    if dataset.shape[0] < length:
+        dataset.resize(length, axis=0)
+
+
+def _write_rung(file: Any, rung: str, row_index: int, eps: NDArray[np.float32] | None) -> None:
+    if eps is not None:
+        file[f"{rung}/eps_real"][row_index] = eps[0]
+        file[f"{rung}/eps_imag"][row_index] = eps[1]

@@ -1,0 +1,206 @@
+"""The one writer of a store: results in, each durable when ``append`` returns."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from farm.errors import InputError, StoreError
+from farm.job import Outcome
+from farm.result import Result
+from farm.spectrum import FloatArray
+from farm.store.layout import (
+    check_layout,
+    create_file,
+    fsync_path,
+    grid_text,
+    hdf5_errors,
+)
+from farm.store.opening import lock, open_for_appending
+from farm.store.record import Key, Record, encode, key_of, placed, supersedes
+from farm.store.spool import Spool
+from farm.store.tables import Ends, committed_ends, write_records
+
+log = logging.getLogger(__name__)
+
+# Rows written between two forced writes to disk when many come at once.
+BATCH_ROWS = 64
+
+
+class StoreWriter:
+    """Appends results to the store at ``path``, which is made with the first of them.
+
+    Use it as a context manager. Opening takes the lock ``<path>.lock`` (StoreLockedError if another
+    process has it), recovers a file whose writer was killed, and takes in what waits in
+    ``<path>.spool/``. Not for use from several threads. HDF5 does not let one process have the file
+    open for writing and as a :class:`farm.store.Store` at the same time.
+    """
+
+    def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
+        self.path = Path(path)
+        self._clock = clock
+        self._spool = Spool(self.path.with_name(self.path.name + ".spool"))
+        self._file: Any = None
+        self._energies_ev: FloatArray | None = None
+        self._ends = Ends()
+        self._held: dict[Key, tuple[Outcome, int]] = {}
+        self._broken = False
+        self._lock = lock(self.path)
+        try:
+            if self.path.exists():
+                self._open()
+            self._spool.sweep()
+            self.replay_spool()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> StoreWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def n_rows(self) -> int:
+        """Committed rows, superseded ones included."""
+        return self._ends.rows
+
+    def append(self, result: Result) -> bool:
+        """Store one result; it is on the disk when this returns.
+
+        False when its (material, protocol, engine) is held already and this does not supersede it
+        (see :func:`farm.store.record.supersedes`): appending twice is appending once.
+
+        Raises StoreError for a result that cannot be kept (another energy grid, numbers that are not
+        finite) and when the disk refuses; then the result waits in the spool for the next opening.
+        """
+        record = encode(result)
+        self._check_usable(result)
+        if not self._is_news(record):
+            return False
+        spooled = self._spool.put(result.pack(), f"{time.time_ns():020d}-{os.getpid()}")
+        self._store([record], result.energies_ev)
+        spooled.unlink()
+        return True
+
+    def append_many(self, results: Iterable[Result]) -> int:
+        """Store results in batches, durable when this returns; the number that was new.
+
+        For imports, where the source can be read again: nothing goes through the spool.
+        """
+        n_stored = 0
+        batch: list[Record] = []
+        pending: set[Key] = set()
+        for result in results:
+            record = encode(result)
+            self._check_usable(result)
+            if record.key in pending or len(batch) == BATCH_ROWS:
+                n_stored += self._store_batch(batch)
+                batch, pending = [], set()
+            if self._is_news(record):
+                if self._file is None:
+                    self._create(result.energies_ev)
+                batch.append(record)
+                pending.add(record.key)
+        return n_stored + self._store_batch(batch)
+
+    def replay_spool(self) -> int:
+        """Store what waits in the spool; the number that was new. Unreadable files are set aside."""
+        n_stored = 0
+        for path in self._spool.waiting():
+            try:
+                result = Result.unpack(path.read_bytes())
+                record = encode(result)
+                self._check_usable(result)
+            except (InputError, StoreError) as error:
+                if self._broken:
+                    raise
+                log.warning("%s set aside: %s", self._spool.set_aside(path), error)
+                continue
+            if self._is_news(record):
+                self._store([record], result.energies_ev)
+                n_stored += 1
+            path.unlink()
+        return n_stored
+
+    def close(self) -> None:
+        """Close the file and give the lock back; again is allowed."""
+        file, self._file = self._file, None
+        try:
+            if file is not None and file.id.valid:
+                with hdf5_errors(self.path, "closing the store"):
+                    file.close()
+        finally:
+            self._lock.close()
+
+    def _open(self) -> None:
+        self._file = open_for_appending(self.path)
+        check_layout(self.path, self._file)
+        with hdf5_errors(self.path, "opening the store"):
+            self._energies_ev = self._file["energies_ev"][:]
+            self._ends = committed_ends(self._file)
+            for row in self._file["rows"][: self._ends.rows]:
+                self._held[key_of(row)] = (Outcome(row["outcome"].decode()), int(row["crc32"]))
+
+    def _create(self, energies_ev: FloatArray) -> None:
+        create_file(self.path, energies_ev)
+        self._open()
+
+    def _check_usable(self, result: Result) -> None:
+        if self._lock.closed:
+            raise StoreError(f"{self.path}: this writer is closed", fix="Open a new one")
+        if self._broken:
+            raise StoreError(
+                f"{self.path}: an earlier write failed", fix="Free disk space and start the writer again"
+            )
+        grid = result.energies_ev
+        held = self._energies_ev
+        if held is not None and (grid.size != held.size or not np.allclose(grid, held, rtol=0, atol=1e-9)):
+            raise StoreError(
+                f"{self.path} holds spectra on {grid_text(held)}, but {result.crystal.material_id} "
+                f"has {grid_text(grid)}",
+                fix="Use one energy grid a farm: start another FARM_HOME for this protocol",
+            )
+
+    def _is_news(self, record: Record) -> bool:
+        held = self._held.get(record.key)
+        return held is None or supersedes(record.outcome, int(record.row["crc32"][0]), *held)
+
+    def _store(self, records: list[Record], energies_ev: FloatArray) -> None:
+        if self._file is None:
+            self._create(energies_ev)
+        self._store_batch(records)
+
+    def _store_batch(self, records: list[Record]) -> int:
+        """Data, then the counter, then everything forced to disk: a row is valid whole or not at all."""
+        if not records:
+            return 0
+        self._broken = True  # until the batch is through
+        with hdf5_errors(self.path, "appending"):
+            ends = write_records(self._file, self._place(records), self._ends)
+            self._file.flush()
+            self._file["committed"][0] = ends.rows
+            self._file.flush()
+            fsync_path(self.path)
+        self._broken = False
+        self._ends = ends
+        for record in records:
+            self._held[record.key] = (record.outcome, int(record.row["crc32"][0]))
+        return len(records)
+
+    def _place(self, records: list[Record]) -> list[Record]:
+        now, first_step, batch = self._clock(), self._ends.steps, []
+        for row_index, record in enumerate(records, start=self._ends.rows):
+            batch.append(placed(record, row_index=row_index, first_step=first_step, stored_unix_s=now))
+            first_step += record.steps.size
+        return batch

@@ -1,0 +1,181 @@
+"""What survives: kill -9 of the writer, a disk that refuses, damage, and readers at work meanwhile."""
+
+import multiprocessing
+import random
+import time
+from pathlib import Path
+
+import h5py
+import pytest
+from store_samples import (
+    append_between,
+    append_from,
+    fill_until_refused,
+    inconsistencies,
+    make_result,
+    watch,
+)
+
+from farm.store import StoreWriter, open_store
+from farm.store.layout import LIBRARY_BOUNDS
+
+N_KILLS = 30
+
+
+@pytest.fixture(scope="module")
+def processes():
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["farm.store", "scipy.constants"])
+    return context
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "spectra.h5"
+
+
+def drain(connection) -> list[int]:
+    received = []
+    try:
+        while True:
+            received.append(connection.recv())
+    except (EOFError, ConnectionResetError):
+        return received
+
+
+def kill_at_random(processes, path, first: int, wait_s: float) -> int:
+    """Start a writer, kill it ``wait_s`` after it holds the lock; the last number it acknowledged."""
+    ours, theirs = processes.Pipe(duplex=False)
+    child = processes.Process(target=append_from, args=(str(path), first, theirs))
+    child.start()
+    theirs.close()
+    assert ours.poll(20)
+    time.sleep(wait_s)
+    child.kill()
+    acknowledged = drain(ours)
+    child.join()
+    assert child.exitcode == -9
+    return max([first - 1, *acknowledged])
+
+
+def test_kill_9_of_the_writer_loses_and_spoils_nothing(processes, path):
+    chance = random.Random(20)  # noqa: S311 - reproducible, not secret
+    last, first = -1, 0
+    for _ in range(N_KILLS):
+        last = kill_at_random(processes, path, first, chance.uniform(0.0, 0.12))
+        first = last + 1
+    with StoreWriter(path) as writer:
+        n_rows = writer.n_rows
+    # A result killed between commit and acknowledgement is stored too, and appended only once.
+    with open_store(path) as store:
+        ids = [row.material_id for row in store.rows(superseded=True)]
+        assert len(ids) == len(set(ids)) == n_rows
+        assert {f"crystal-{i}" for i in range(last + 1)} <= set(ids)
+        assert n_rows in (last + 1, last + 2)
+        assert n_rows > N_KILLS
+        for row in store.rows():
+            number = int(row.material_id.removeprefix("crystal-"))
+            assert store.result(row.index).pack() == make_result(number, n_steps=1 + number % 4).pack()
+        assert inconsistencies(store) == []
+
+
+def test_a_reader_sees_a_consistent_store_while_it_is_written(processes, path):
+    append_between(str(path), 0, 1)
+    ours, theirs = processes.Pipe(duplex=False)
+    reader = processes.Process(target=watch, args=(str(path), 400, theirs))
+    reader.start()
+    assert ours.poll(20)
+    assert ours.recv() == "open"
+    writer = processes.Process(target=append_between, args=(str(path), 1, 400))
+    writer.start()
+    assert ours.poll(60)
+    sizes, faults = ours.recv()
+    reader.join()
+    writer.join()
+    assert writer.exitcode == 0
+    assert faults == []
+    assert sizes == sorted(sizes)
+    assert sizes[-1] == 400
+    assert len(set(sizes)) > 5, "the reader never looked while the writer wrote"
+
+
+def test_a_reader_survives_the_crash_and_the_recovery(processes, path):
+    last = kill_at_random(processes, path, 0, 0.3)
+    with open_store(path) as store:
+        before = store.n_rows
+        assert before >= last + 1
+        assert inconsistencies(store) == []
+        append = processes.Process(target=append_between, args=(str(path), 5000, 5003))
+        append.start()
+        append.join()
+        assert append.exitcode == 0
+        assert store.refresh() >= before + 3
+        assert store.row("crystal-5002") is not None
+        assert inconsistencies(store) == []
+
+
+def test_a_disk_that_refuses_is_an_error_and_no_damage(processes, path):
+    append_between(str(path), 0, 1)
+    limit = path.stat().st_size + 400_000
+    ours, theirs = processes.Pipe(duplex=False)
+    child = processes.Process(target=fill_until_refused, args=(str(path), limit, theirs))
+    child.start()
+    assert ours.poll(30)
+    acknowledged, error = ours.recv()
+    child.join()
+    assert acknowledged > 5
+    assert "failed" in error
+    assert "space" in error
+    with StoreWriter(path) as writer:
+        # The refused result was in the spool and is taken in now that there is room.
+        assert writer.n_rows == acknowledged + 1
+    with open_store(path) as store:
+        for number in range(1, acknowledged + 1):
+            index = store.row(f"crystal-{number}").index
+            assert store.result(index).pack() == make_result(number).pack()
+
+
+@pytest.mark.parametrize("damaged", ["ladder/eps_imag", "rpa/eps_real", "text"])
+def test_recovery_keeps_sound_rows_and_the_old_file(processes, path, damaged, caplog):
+    kill_at_random(processes, path, 0, 0.3)
+    append_between(str(path), 0, 1)
+    with StoreWriter(path) as writer:
+        n_rows = writer.n_rows
+    assert n_rows > 8
+    with h5py.File(path, "r+", libver=LIBRARY_BOUNDS) as file:
+        row = file["rows"][3]
+        if damaged == "text":
+            file["text"][file["text_offsets"][3, 0]] ^= 1
+        elif damaged == "rpa/eps_real":
+            file[damaged][3, 1, 7] += 1
+        else:
+            file[damaged][int(row["first_step"]) + 1, 2, 5] += 1
+    mark_as_open_for_writing(processes, path, n_rows)
+    with StoreWriter(path) as writer:
+        assert writer.n_rows == n_rows
+        assert writer.append(make_result(3, n_steps=4))
+    assert "1 damaged" in caplog.text
+    assert path.with_name("spectra.h5.damaged").exists()
+    with open_store(path) as store:
+        assert store.counts().materials == n_rows + 1
+        for row in store.rows():
+            number = int(row.material_id.removeprefix("crystal-"))
+            assert store.result(row.index).pack() == make_result(number, n_steps=1 + number % 4).pack()
+
+
+def mark_as_open_for_writing(processes, path, n_rows: int) -> None:
+    """Kill a writer that has added one row, 7000, and so leaves the file marked."""
+    ours, theirs = processes.Pipe(duplex=False)
+    child = processes.Process(target=append_then_wait, args=(str(path), theirs))
+    child.start()
+    assert ours.poll(20)
+    assert ours.recv() == n_rows + 1
+    child.kill()
+    child.join()
+
+
+def append_then_wait(path: str, answer) -> None:
+    with StoreWriter(Path(path)) as writer:
+        writer.append(make_result(7000))
+        answer.send(writer.n_rows)
+        time.sleep(60)

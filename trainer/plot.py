@@ -1,0 +1,60 @@
+"""The figure of `farm predict --plot`. IPA is grey and dashed, RPA red, in every figure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from farm.errors import InputError
+from farm.spectrum import FloatArray
+from trainer.predict import AXIS_LABELS, Prediction
+
+COLOURS = {"ipa": "#7f8c8d", "rpa": "#c0392b"}
+LINE_STYLES = {"ipa": "--", "rpa": "-"}
+
+
+def plot_predictions(
+    predictions: Sequence[Prediction], references: Sequence[FloatArray | None], path: Path
+) -> None:
+    """One panel a crystal: the prediction as a line, the calculated spectrum as an area behind it.
+
+    Raises InputError for a file type that matplotlib cannot write.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    n_columns = min(3, len(predictions))
+    n_rows = -(-len(predictions) // n_columns)
+    figure = Figure(figsize=(4.2 * n_columns, 3.0 * n_rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(n_rows, n_columns, squeeze=False).flat
+    for panel, prediction, reference in zip(panels, predictions, references, strict=False):
+        energies_ev, colour = prediction.energies_ev, COLOURS[prediction.rung]
+        name = prediction.rung.upper()
+        if reference is not None:
+            panel.fill_between(
+                energies_ev, reference, color=colour, alpha=0.25, lw=0, label=f"{name} calculated"
+            )
+        panel.plot(
+            energies_ev,
+            prediction.values,
+            color=colour,
+            ls=LINE_STYLES[prediction.rung],
+            lw=1.4,
+            label=f"{name} predicted",
+        )
+        panel.set(
+            title=prediction.crystal.material_id,
+            xlabel="photon energy (eV)",
+            ylabel=AXIS_LABELS[prediction.quantity],
+            xlim=(energies_ev[0], energies_ev[-1]),
+        )
+        panel.set_ylim(bottom=0)
+        panel.legend(frameon=False, fontsize="small")
+    for panel in list(panels):
+        panel.set_axis_off()
+    figure.suptitle(f"checkpoint {predictions[0].checkpoint}", fontsize="small")
+    try:
+        figure.savefig(path, dpi=150)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}", fix="Name a .png, .pdf or .svg file") from error

@@ -1,0 +1,198 @@
+"""What a job does next, given what it has done; pure, so a killed job resumes by replay.
+
+::
+
+    ground state (ladder of scf runs) -> bands (nscf, more bands until the window) -> response
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from farm.crystal import Crystal
+from farm.job import Outcome, Stage
+from farm.protocol import Protocol
+from farm.spectrum import DIRECTIONS
+from workers.bands import enlarge_nbnd, estimate_nbnd
+from workers.convergence import Converged, GaveUp, Grid, Ladder, Next, Rung, make_ladder, next_rung
+
+MAX_BAND_RETRIES = 3
+# Bands that end this far above the spectrum are still accepted after the last retry.
+_LEAST_MARGIN_EV = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScfStep:
+    """A self-consistent run on an unshifted grid."""
+
+    ecutwfc_ry: int
+    kgrid: Grid
+    stage = Stage.GROUND_STATE
+
+    @property
+    def name(self) -> str:
+        """Directory of the step."""
+        return f"scf-{self.ecutwfc_ry}Ry-{'x'.join(map(str, self.kgrid))}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BandsStep:
+    """A band calculation on the shifted grid, from the density of ``ground_state``."""
+
+    ground_state: ScfStep
+    nbnd: int
+    stage = Stage.BANDS
+
+    @property
+    def name(self) -> str:
+        """Directory of the step."""
+        return f"bands-{self.nbnd}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResponseStep:
+    """All rungs of the local-field ladder in one run, from the wavefunctions of ``bands``."""
+
+    bands: BandsStep
+    stage = Stage.RESPONSE
+
+    @property
+    def name(self) -> str:
+        """Directory of the step."""
+        return "response"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScfDone:
+    """energy_ev: total energy of the cell, eV."""
+
+    energy_ev: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class BandsDone:
+    """Gaps and reach of the bands above the valence band maximum, eV."""
+
+    gap_indirect_ev: float
+    gap_direct_ev: float
+    top_ev: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResponseDone:
+    """Where the ladder converged per direction (None: not), and the SC of its last step."""
+
+    converged_gmax_mry: tuple[int | None, int | None, int | None]
+    last_gmax_mry: int
+    last_similarity: tuple[float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepFailed:
+    """No remedy was left; reason: one sentence."""
+
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """The end of the job."""
+
+    outcome: Outcome
+    reason: str = ""
+
+
+Step = ScfStep | BandsStep | ResponseStep
+Done = ScfDone | BandsDone | ResponseDone | StepFailed
+History = Sequence[tuple[Step, Done]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """All that the decisions depend on.
+
+    first_nbnd: bands of the first band calculation
+    """
+
+    n_atoms: int
+    ladder: Ladder
+    first_nbnd: int
+    energy_window_ev: float
+    energy_max_ev: float
+    metal_gap_ev: float
+    similarity_threshold: float
+
+
+def make_plan(crystal: Crystal, protocol: Protocol, n_electrons: int) -> Plan:
+    """The plan of a crystal with ``n_electrons`` valence electrons under a protocol."""
+    return Plan(
+        n_atoms=crystal.n_atoms,
+        ladder=make_ladder(crystal, protocol),
+        first_nbnd=estimate_nbnd(n_electrons, crystal.volume_angstrom3, protocol.energy_window_ev),
+        energy_window_ev=protocol.energy_window_ev,
+        energy_max_ev=protocol.energy_max_ev,
+        metal_gap_ev=protocol.metal_gap_ev,
+        similarity_threshold=protocol.similarity_threshold,
+    )
+
+
+def next_step(history: History, plan: Plan) -> Step | Finished:
+    """The step after ``history``, or how the job ended."""
+    if history and isinstance(history[-1][1], StepFailed):
+        return Finished(outcome=Outcome.FAILED, reason=history[-1][1].reason)
+    energies_ev = {
+        Rung(ecutwfc_ry=step.ecutwfc_ry, kgrid=step.kgrid): done.energy_ev / plan.n_atoms
+        for step, done in history
+        if isinstance(step, ScfStep) and isinstance(done, ScfDone)
+    }
+    rung = next_rung(energies_ev, plan.ladder)
+    if isinstance(rung, GaveUp):
+        return Finished(outcome=Outcome.UNCONVERGED, reason=f"ground state: {rung.reason}")
+    scf = ScfStep(ecutwfc_ry=rung.rung.ecutwfc_ry, kgrid=rung.rung.kgrid)
+    if isinstance(rung, Next):
+        return scf
+    assert isinstance(rung, Converged)  # noqa: S101  # the third of three types, for the type checker
+    return _after_ground_state(history, plan, scf)
+
+
+def _after_ground_state(history: History, plan: Plan, scf: ScfStep) -> Step | Finished:
+    bands = [(s, d) for s, d in history if isinstance(s, BandsStep) and isinstance(d, BandsDone)]
+    if not bands:
+        return BandsStep(ground_state=scf, nbnd=plan.first_nbnd)
+    step, done = bands[-1]
+    if done.gap_indirect_ev < plan.metal_gap_ev:
+        return Finished(
+            outcome=Outcome.METAL,
+            reason=f"indirect gap {done.gap_indirect_ev:.3f} eV is below {plan.metal_gap_ev:g} eV",
+        )
+    if done.top_ev < plan.energy_window_ev:
+        if len(bands) <= MAX_BAND_RETRIES:
+            nbnd = enlarge_nbnd(step.nbnd, done.top_ev, plan.energy_window_ev)
+            return BandsStep(ground_state=scf, nbnd=nbnd)
+        if done.top_ev < plan.energy_max_ev + _LEAST_MARGIN_EV:
+            return Finished(
+                outcome=Outcome.FAILED,
+                reason=f"bands: {step.nbnd} bands reach only {done.top_ev:.1f} eV above the valence band",
+            )
+    response = [d for _, d in history if isinstance(d, ResponseDone)]
+    return _judge(response[-1], plan) if response else ResponseStep(bands=step)
+
+
+def _judge(done: ResponseDone, plan: Plan) -> Finished:
+    if None not in done.converged_gmax_mry:
+        return Finished(outcome=Outcome.DONE)
+    missing = [
+        f"{name} (SC {similarity:.3f})"
+        for name, gmax, similarity in zip(
+            DIRECTIONS, done.converged_gmax_mry, done.last_similarity, strict=True
+        )
+        if gmax is None
+    ]
+    return Finished(
+        outcome=Outcome.UNCONVERGED,
+        reason=(
+            f"local fields along {', '.join(missing)} are not converged at {done.last_gmax_mry} mRy"
+            f" (threshold {plan.similarity_threshold:g})"
+        ),
+    )

@@ -1,0 +1,76 @@
+"""Pair densities rho_vc(G) = <c| exp(i G . r) |v> for a sphere of G, in real space.
+
+u_c* u_v is formed on a coarse box and taken to the few G that are needed by a separable, truncated
+Fourier sum: three matrix products, which is cheaper than a full FFT of every pair.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from farm.kpoints import FloatArray, IntArray
+from farm.spectrum import ComplexArray
+from workers.rpa.wavefunctions import Wavefunctions
+
+# Part of the alias-free box that is used. What folds back are the tails of u_c* u_v far beyond the
+# wavefunction cutoff: spectra change by 5e-5 at 0.6, 1e-5 at 0.65, less than 1e-6 at 0.8.
+BOX_FRACTION = 0.75
+
+
+class PairDensityBox:
+    """The real-space box of a crystal, and the transform from it to a sphere of G."""
+
+    def __init__(self, lattice: FloatArray, cutoff: float, millers: IntArray) -> None:
+        """``lattice`` rows in bohr, ``cutoff`` in hartree, ``millers`` of shape ``(n_g, 3)``."""
+        reach = np.sqrt(2 * cutoff) * np.linalg.norm(lattice, axis=1) / (2 * np.pi)
+        limits = np.abs(millers).max(axis=0)
+        alias_free = 2 * np.floor(reach) + 2 + limits
+        sizes = np.maximum(np.ceil(BOX_FRACTION * alias_free), 2 * limits + 2)
+        self._sizes = tuple(int(n) for n in sizes)
+        # exp(i G . r)/n along each axis, shape (n_points, 2 limit + 1).
+        self._forward = [
+            _waves_on_axis(n, np.arange(-m, m + 1)) / n for n, m in zip(self._sizes, limits, strict=True)
+        ]
+        index = (millers + limits).T
+        self._sphere = np.ravel_multi_index(tuple(index), tuple(2 * limits + 1))
+        self.n_g = len(millers)
+
+    def real_space(self, waves: Wavefunctions, bands: slice) -> ComplexArray:
+        """u_n(r) of ``bands`` on the box, shape ``(n, n1, n2, n3)``, scaled so that mean |u|^2 is 1.
+
+        Plane waves beyond the box fold back: the values at the points of the box are exact.
+        """
+        coefficients = waves.coefficients[bands]
+        low = waves.millers.min(axis=0)
+        shape = waves.millers.max(axis=0) - low + 1
+        box = np.zeros((len(coefficients), int(np.prod(shape))), dtype=np.complex128)
+        box[:, np.ravel_multi_index(tuple((waves.millers - low).T), tuple(shape))] = coefficients
+        phases = [
+            _waves_on_axis(n, low[axis] + np.arange(shape[axis])).T for axis, n in enumerate(self._sizes)
+        ]
+        return _separable(box.reshape(-1, *shape), phases)
+
+    def transform(self, conduction: ComplexArray, valence: ComplexArray) -> ComplexArray:
+        """<c| exp(i G . r) |v> of all c with one v, shape ``(n_c, n_g)``.
+
+        ``conduction`` has shape ``(n_c, n1, n2, n3)``, ``valence`` ``(n1, n2, n3)``.
+        """
+        sums = _separable(conduction.conj() * valence, self._forward)
+        density: ComplexArray = sums.reshape(len(conduction), -1)[:, self._sphere]
+        return density
+
+
+def _waves_on_axis(n_points: int, millers: IntArray) -> ComplexArray:
+    # exp(2 pi i m j / n), shape (n_points, n_millers)
+    waves: ComplexArray = np.exp(2j * np.pi * np.outer(np.arange(n_points), millers) / n_points)
+    return waves
+
+
+def _separable(values: ComplexArray, matrices: list[ComplexArray]) -> ComplexArray:
+    # sum_xyz values[n, x, y, z] A[x, a] B[y, b] C[z, c], the first axis first: it is one long product.
+    n_first, shape = len(values), values.shape
+    first, second, third = matrices
+    step = np.matmul(first.T, values.reshape(n_first, shape[1], -1))
+    step = step.reshape(-1, shape[3]) @ third
+    result = np.matmul(second.T, step.reshape(n_first * first.shape[1], shape[2], -1))
+    return result.reshape(n_first, first.shape[1], second.shape[1], third.shape[1])

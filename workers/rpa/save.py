@@ -1,0 +1,211 @@
+"""What a pw.x ``prefix.save`` directory says of itself: cell, atoms, k-points, bands.
+
+Hartree atomic units inside (pw.x writes them so): bohr, hartree, 1/bohr.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from farm.crystal import Crystal
+from farm.errors import CalculationError, InputError
+from farm.kpoints import FloatArray, IntArray
+from farm.units import BOHR_ANGSTROM, HARTREE_EV
+
+XML_NAME = "data-file-schema.xml"
+
+# Occupations further from 0 or 1 than this are those of a metal (or of a wide smearing).
+OCCUPATION_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Save:
+    """One finished pw.x band calculation.
+
+    directory:      the ``prefix.save`` directory
+    lattice:        rows are the cell vectors, shape ``(3, 3)``, bohr
+    species:        label of each atom as in the pw.x input, one an atom
+    positions:      fractional coordinates, shape ``(n_atoms, 3)``
+    pseudo_files:   label -> UPF file name
+    kpoints:        crystal coordinates, shape ``(n_k, 3)``
+    weights:        of the k-points as pw.x wrote them, normalised to 1, shape ``(n_k,)``
+    weights_final:  the list is a Monkhorst-Pack grid that pw.x reduced itself, so that its weights
+                    already count the whole star
+    n_plane_waves:  plane waves of each k-point, shape ``(n_k,)``
+    eigenvalues:    shape ``(n_k, n_bands)``, hartree
+    n_valence:      number of doubly occupied bands
+    cutoff:         kinetic energy cutoff of the wavefunctions, hartree
+    """
+
+    directory: Path
+    lattice: FloatArray
+    species: tuple[str, ...]
+    positions: FloatArray
+    pseudo_files: dict[str, str]
+    kpoints: FloatArray
+    weights: FloatArray
+    weights_final: bool
+    n_plane_waves: IntArray
+    eigenvalues: FloatArray
+    n_valence: int
+    cutoff: float
+
+    @cached_property
+    def reciprocal(self) -> FloatArray:
+        """Rows are the reciprocal vectors including 2 pi, shape ``(3, 3)``, 1/bohr."""
+        return np.ascontiguousarray(2 * np.pi * np.linalg.inv(self.lattice).T)
+
+    @cached_property
+    def volume(self) -> float:
+        """Cell volume, bohr^3."""
+        return abs(float(np.linalg.det(self.lattice)))
+
+    @property
+    def n_bands(self) -> int:
+        """Bands of each k-point."""
+        return int(self.eigenvalues.shape[1])
+
+    @property
+    def gap_indirect_ev(self) -> float:
+        """Lowest empty minus highest filled band over all k-points; negative where bands overlap."""
+        lowest_empty = self.eigenvalues[:, self.n_valence].min()
+        return float(lowest_empty - self.eigenvalues[:, self.n_valence - 1].max()) * HARTREE_EV
+
+    @property
+    def gap_direct_ev(self) -> float:
+        """Smallest gap at one k-point."""
+        gaps = self.eigenvalues[:, self.n_valence] - self.eigenvalues[:, self.n_valence - 1]
+        return float(gaps.min()) * HARTREE_EV
+
+    @property
+    def top_band_min_above_vbm_ev(self) -> float:
+        """Minimum over k of the highest band above the valence band maximum.
+
+        Up to this photon energy no transition from the top of the valence band is missing.
+        """
+        vbm = self.eigenvalues[:, self.n_valence - 1].max()
+        return float(self.eigenvalues[:, -1].min() - vbm) * HARTREE_EV
+
+    def crystal(self) -> Crystal:
+        """The same cell, in the same orientation, as the farm's Crystal (angstrom)."""
+        lattice = self.lattice * BOHR_ANGSTROM
+        return Crystal(
+            material_id="save",
+            lattice_angstrom=tuple((float(x), float(y), float(z)) for x, y, z in lattice),
+            species=self.species,
+            frac_coords=tuple((float(x), float(y), float(z)) for x, y, z in self.positions),
+            source=str(self.directory),
+        )
+
+
+def read_save(directory: Path) -> Save:
+    """Read ``data-file-schema.xml`` of a save directory.
+
+    Raises InputError where there is none, or where the run used spin, spin-orbit coupling,
+    non-collinear magnetism, ultrasoft or PAW pseudopotentials or the Gamma-only trick;
+    CalculationError where the file is cut short, has no empty band, or describes a metal by
+    fractional occupations or an odd number of electrons.
+    """
+    path = directory / XML_NAME
+    if not path.is_file():
+        raise InputError(f"{directory} holds no {XML_NAME}", fix="Give the prefix.save directory of pw.x")
+    try:
+        # The file is our own program's output; entity expansion attacks are no concern here.
+        output = ET.parse(path).getroot().find("output")  # noqa: S314
+    except ET.ParseError as error:
+        raise CalculationError(f"{path} is cut short ({error})", fix="Run pw.x again") from error
+    if output is None:
+        raise CalculationError(f"{path} has no output section: pw.x did not finish", fix="Run pw.x again")
+    try:
+        _reject_unsupported(output, path)
+        return _save_from(output, directory)
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
+        raise CalculationError(f"{path} lacks what pw.x writes ({error})", fix="Run pw.x again") from error
+
+
+def _reject_unsupported(output: ET.Element, path: Path) -> None:
+    treated = "the response is for norm-conserving, spin-unpolarised bands"
+    for tag, what in (
+        ("algorithmic_info/uspp", "ultrasoft pseudopotentials"),
+        ("algorithmic_info/paw", "PAW data sets"),
+        ("magnetization/lsda", "spin polarisation"),
+        ("magnetization/noncolin", "non-collinear spins"),
+        ("magnetization/spinorbit", "spin-orbit coupling"),
+        ("basis_set/gamma_only", "the Gamma-only trick"),
+    ):
+        if _text(output, tag, default="false") == "true":
+            raise InputError(f"{path}: this run used {what}", fix=f"Run it without: {treated}")
+
+
+def _save_from(output: ET.Element, directory: Path) -> Save:
+    structure = _need(output, "atomic_structure")
+    lattice = np.array([_floats(_need(structure, f"cell/a{i}")) for i in (1, 2, 3)])
+    atoms = structure.findall("atomic_positions/atom")
+    alat = float(structure.attrib["alat"])
+    bands = _need(output, "band_structure")
+    entries = bands.findall("ks_energies")
+    # XML k-points are Cartesian in 2 pi / alat; k . a_i / 2 pi is the crystal coordinate.
+    kpoints = np.array([_floats(_need(e, "k_point")) for e in entries]) / alat @ lattice.T
+    weights = np.array([float(_need(e, "k_point").attrib["weight"]) for e in entries])
+    if len(entries) != int(_text(bands, "nks")) or weights.sum() <= 0:
+        raise ValueError(f"{len(entries)} k-points where {_text(bands, 'nks')} are announced")
+    species = _need(output, "atomic_species").findall("species")
+    return Save(
+        directory=directory,
+        lattice=lattice,
+        species=tuple(atom.attrib["name"].strip() for atom in atoms),
+        positions=np.array([_floats(atom) for atom in atoms]) @ np.linalg.inv(lattice),
+        pseudo_files={s.attrib["name"].strip(): _text(s, "pseudo_file") for s in species},
+        kpoints=kpoints,
+        weights=weights / weights.sum(),
+        weights_final=bands.find("starting_k_points/monkhorst_pack") is not None,
+        n_plane_waves=np.array([int(_text(e, "npw")) for e in entries]),
+        eigenvalues=np.array([_floats(_need(e, "eigenvalues")) for e in entries]),
+        n_valence=_valence_bands(bands, entries, directory),
+        cutoff=float(_text(output, "basis_set/ecutwfc")),
+    )
+
+
+def _valence_bands(bands: ET.Element, entries: list[ET.Element], directory: Path) -> int:
+    electrons = float(_text(bands, "nelec"))
+    n_valence = round(electrons / 2)
+    if abs(electrons - 2 * n_valence) > OCCUPATION_TOLERANCE:
+        raise CalculationError(
+            f"{directory} has {electrons:g} electrons a cell: an odd number is a metal without spin",
+            fix="Only insulators and semiconductors have this response",
+        )
+    occupations = np.array([_floats(_need(e, "occupations")) for e in entries])
+    filled = np.arange(occupations.shape[1]) < n_valence
+    if np.abs(occupations - filled).max() > OCCUPATION_TOLERANCE:
+        raise CalculationError(
+            f"{directory} has fractional occupations: a metal, or a wide smearing",
+            fix="Use occupations = 'fixed' if the crystal has a gap",
+        )
+    if occupations.shape[1] <= n_valence or n_valence < 1:
+        raise CalculationError(
+            f"{directory} has no empty band", fix=f"Run the nscf step with nbnd > {n_valence}"
+        )
+    return n_valence
+
+
+def _need(parent: ET.Element, tag: str) -> ET.Element:
+    element = parent.find(tag)
+    if element is None:
+        raise ValueError(f"no element {tag}")
+    return element
+
+
+def _text(parent: ET.Element, tag: str, *, default: str | None = None) -> str:
+    text = parent.findtext(tag, default)
+    if text is None:
+        raise ValueError(f"no element {tag}")
+    return text.strip()
+
+
+def _floats(element: ET.Element) -> list[float]:
+    return [float(x) for x in (element.text or "").split()]

@@ -1,0 +1,118 @@
+"""Wavefunctions of one k-point from ``wfcN.dat`` (Fortran records) or ``wfcN.hdf5``.
+
+psi_nk(r) = V^(-1/2) sum_G c_n(G) exp(i (k + G) . r), with sum_G |c_n(G)|^2 = 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from farm.errors import CalculationError, InputError
+from farm.kpoints import FloatArray, IntArray
+from farm.spectrum import ComplexArray
+from workers.rpa.save import Save
+
+_MARKER = 4  # bytes of the record length before and after each Fortran record
+_K_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Wavefunctions:
+    """The bands of one k-point.
+
+    kpoint:       crystal coordinates, shape ``(3,)``
+    millers:      integer reciprocal-lattice coordinates of G, shape ``(n_pw, 3)``
+    coefficients: c_n(G), shape ``(n_bands, n_pw)``, dimensionless
+    """
+
+    kpoint: FloatArray
+    millers: IntArray
+    coefficients: ComplexArray
+
+
+def read_wavefunctions(save: Save, index: int) -> Wavefunctions:
+    """Wavefunctions of k-point ``index`` (from 0) of the list in the XML.
+
+    Raises InputError where pw.x left none, CalculationError where the file is cut short or belongs
+    to another run than the XML.
+    """
+    stem = save.directory / f"wfc{index + 1}"
+    if stem.with_suffix(".dat").is_file():
+        path = stem.with_suffix(".dat")
+        kpoint, millers, coefficients = _read_fortran(path)
+    elif stem.with_suffix(".hdf5").is_file():
+        path = stem.with_suffix(".hdf5")
+        kpoint, millers, coefficients = _read_hdf5(path)
+    else:
+        raise InputError(
+            f"{save.directory} holds no wavefunctions of k-point {index + 1} (wfc{index + 1}.dat)",
+            fix="Run the nscf step again with disk_io = 'low' and keep the save directory",
+        )
+    expected = (save.n_bands, int(save.n_plane_waves[index]))
+    same_k = np.allclose(kpoint, save.kpoints[index] @ save.reciprocal, atol=_K_TOLERANCE)
+    if coefficients.shape != expected or len(millers) != expected[1] or not same_k:
+        raise CalculationError(
+            f"{path} is of another run than data-file-schema.xml: {coefficients.shape[0]} bands of "
+            f"{coefficients.shape[1]} plane waves where {expected[0]} of {expected[1]} are expected",
+            fix="Run scf and nscf again in an empty directory",
+        )
+    return Wavefunctions(save.kpoints[index], millers, coefficients)
+
+
+def _read_fortran(path: Path) -> tuple[FloatArray, IntArray, ComplexArray]:
+    data = path.read_bytes()
+    try:
+        header, at = _record(data, 0)
+        sizes, at = _record(data, at)
+        _, at = _record(data, at)
+        millers, at = _record(data, at)
+        _, n_pw, n_spinor, n_bands = np.frombuffer(sizes, dtype=np.int32).tolist()
+        _reject_spinors(path, n_spinor, gamma_only=bool(np.frombuffer(header, np.int32, 1, 32)[0]))
+        # All bands have records of one length: one strided view instead of a loop.
+        length = 16 * n_pw + 2 * _MARKER
+        if len(data) - at != n_bands * length:
+            raise ValueError(f"{len(data) - at} bytes of bands where {n_bands * length} are announced")
+        rows = np.frombuffer(data, np.uint8, n_bands * length, at).reshape(n_bands, length)
+        coefficients = np.ascontiguousarray(rows[:, _MARKER:-_MARKER]).view(np.complex128)
+        scale = float(np.frombuffer(header, np.float64, 1, 36)[0])
+        kpoint = np.frombuffer(header, np.float64, 3, 4).astype(np.float64)
+        mesh = np.frombuffer(millers, np.int32).reshape(n_pw, 3).astype(np.int64)
+    except ValueError as error:
+        raise CalculationError(f"{path} is cut short ({error})", fix="Run the nscf step again") from error
+    return kpoint, mesh, coefficients * scale
+
+
+def _record(data: bytes, at: int) -> tuple[bytes, int]:
+    # One Fortran record: its length before and after the payload.
+    length = int.from_bytes(data[at : at + _MARKER], "little")
+    end = at + _MARKER + length
+    if length == 0 or data[end : end + _MARKER] != data[at : at + _MARKER]:
+        raise ValueError(f"broken record at byte {at}")
+    return data[at + _MARKER : end], end + _MARKER
+
+
+def _read_hdf5(path: Path) -> tuple[FloatArray, IntArray, ComplexArray]:
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            gamma_only = str(file.attrs["gamma_only"]).upper().find("TRUE") >= 0
+            _reject_spinors(path, int(file.attrs["npol"]), gamma_only=gamma_only)
+            kpoint = np.asarray(file.attrs["xk"], dtype=np.float64)
+            millers = np.asarray(file["MillerIndices"], dtype=np.int64)
+            raw = np.ascontiguousarray(file["evc"], dtype=np.float64)
+            scale = float(file.attrs.get("scale_factor", 1.0))
+    except (OSError, KeyError, ValueError) as error:
+        raise CalculationError(f"{path} is cut short ({error})", fix="Run the nscf step again") from error
+    return kpoint, millers, raw.view(np.complex128) * scale
+
+
+def _reject_spinors(path: Path, n_spinor: int, *, gamma_only: bool) -> None:
+    if n_spinor != 1 or gamma_only:
+        raise InputError(
+            f"{path} holds spinors or Gamma-only wavefunctions",
+            fix="Run pw.x without noncolin and without K_POINTS gamma",
+        )

@@ -1,0 +1,232 @@
+"""The directory of one job: its lock, its resume manifest, and its removal.
+
+::
+
+    scratch/<job_id>/manifest.json      steps whose output parsed good, replaced atomically
+    scratch/<job_id>/<step>/            inputs, outputs and pw.x's save directory
+    scratch/failed/<job_id>/<step>/     small text files of a failed job, for diagnosis
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from farm.errors import LeaseLostError, ResourceError
+from farm.result import Correction
+from workers.launcher import Usage
+from workers.pipeline import BandsDone, BandsStep, Done, ResponseDone, ResponseStep, ScfDone, ScfStep, Step
+from workers.qe.inputs import OUTDIR, PREFIX
+
+RESPONSE_FILE = "response.npz"
+_MANIFEST = "manifest.json"
+_MANIFEST_VERSION = 1
+_KEPT_SUFFIXES = frozenset({".in", ".out", ".err"})
+_KEPT_BYTES = 1_000_000
+_MAX_NAMESAKES = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One step that has run: what came out, what it cost, what was corrected, which program."""
+
+    step: Step
+    done: Done
+    usage: Usage
+    corrections: tuple[Correction, ...] = ()
+    program: str = ""
+
+
+class Workspace:
+    """The scratch directory of one job; open it with :func:`open_workspace`."""
+
+    def __init__(self, directory: Path, job_id: str) -> None:
+        self.directory = directory
+        self.job_id = job_id
+        self.records: list[Record] = []
+
+    def step_directory(self, step: Step) -> Path:
+        """The directory of a step, made when absent."""
+        directory = self.directory / step.name
+        directory.mkdir(exist_ok=True)
+        return directory
+
+    def save_directory(self, step: ScfStep | BandsStep) -> Path:
+        """Where pw.x saves density, bands and wavefunctions of a step."""
+        return self.directory / step.name / OUTDIR / f"{PREFIX}.save"
+
+    def append(self, record: Record) -> None:
+        """Add a step that is done, and replace the manifest on disk."""
+        self.records.append(record)
+        text = json.dumps(
+            {
+                "version": _MANIFEST_VERSION,
+                "job_id": self.job_id,
+                "records": [_to_json(item) for item in self.records],
+            },
+            indent=1,
+        )
+        path = self.directory / _MANIFEST
+        temporary = path.with_suffix(".tmp")
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+
+    def resume(self) -> None:
+        """Read the steps an earlier, killed run left behind, as far as their data is still there."""
+        try:
+            data = json.loads((self.directory / _MANIFEST).read_text(encoding="utf-8"))
+            if data["version"] != _MANIFEST_VERSION or data["job_id"] != self.job_id:
+                return
+            records = [_from_json(item) for item in data["records"]]
+        except (OSError, ValueError, KeyError, TypeError):
+            return  # no manifest, or one that cannot be trusted: start again
+        last_bands = max((i for i, r in enumerate(records) if isinstance(r.step, BandsStep)), default=-1)
+        for i, record in enumerate(records):
+            if not self._has_data(record.step, with_wavefunctions=i == last_bands):
+                break
+            self.records.append(record)
+
+    def drop_wavefunctions(self) -> None:
+        """Delete every wavefunction; densities and texts stay."""
+        for pattern in ("wfc*", f"{PREFIX}.wfc*"):
+            for path in self.directory.rglob(pattern):
+                path.unlink(missing_ok=True)
+
+    def keep_texts(self, failed: Path) -> None:
+        """Copy the small text files to ``failed``, replacing an earlier try's."""
+        shutil.rmtree(failed, ignore_errors=True)
+        for path in sorted(self.directory.rglob("*")):
+            wanted = path.suffix in _KEPT_SUFFIXES or path.name in ("CRASH", _MANIFEST)
+            if wanted and path.is_file() and path.stat().st_size < _KEPT_BYTES:
+                target = failed / path.relative_to(self.directory)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, target)
+
+    def remove(self) -> None:
+        """Delete the directory."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _has_data(self, step: Step, *, with_wavefunctions: bool) -> bool:
+        if isinstance(step, ResponseStep):
+            return (self.directory / step.name / RESPONSE_FILE).is_file()
+        save = self.save_directory(step)
+        if not (save / "data-file-schema.xml").is_file():
+            return False
+        if isinstance(step, ScfStep):
+            return any(save.glob("charge-density.*"))
+        return not with_wavefunctions or any(save.glob("wfc*"))
+
+
+@contextlib.contextmanager
+def open_workspace(scratch: Path, job_id: str) -> Iterator[Workspace]:
+    """Lock and resume the job's directory; nothing heavy survives any way out.
+
+    A clean end and a lost lease remove the directory; an error keeps its texts in
+    ``scratch/failed``; a stop of the worker keeps densities and manifest, so that the job resumes.
+
+    Raises ResourceError when the directory cannot be made.
+    """
+    directory, lock = _lock(scratch, job_id)
+    workspace = Workspace(directory, job_id)
+    try:
+        workspace.resume()
+        yield workspace
+        workspace.remove()
+    except LeaseLostError:
+        workspace.remove()
+        raise
+    except Exception:
+        with contextlib.suppress(OSError):  # a full disk: the error that matters is on its way
+            workspace.keep_texts(failed_directory(scratch, job_id))
+        workspace.remove()
+        raise
+    except BaseException:
+        workspace.drop_wavefunctions()
+        raise
+    finally:
+        os.close(lock)
+
+
+def failed_directory(scratch: Path, job_id: str) -> Path:
+    """Where the texts of a failed job are kept."""
+    return scratch / "failed" / job_id
+
+
+def _lock(scratch: Path, job_id: str) -> tuple[Path, int]:
+    # A frozen worker whose lease died may still sit in the directory: then take the next name.
+    for i in range(_MAX_NAMESAKES):
+        directory = scratch / (f"{job_id}.{i}" if i else job_id)
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            lock = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise ResourceError(
+                f"scratch directory {directory} cannot be used: {error.strerror}",
+                fix="Free space there or set another scratch directory",
+            ) from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock)
+        else:
+            return directory, lock
+    raise ResourceError(f"{_MAX_NAMESAKES} workers sit in scratch directories of job {job_id}")
+
+
+def _to_json(record: Record) -> dict[str, Any]:
+    return {
+        "step": {"kind": type(record.step).__name__, **asdict(record.step)},
+        "done": {"kind": type(record.done).__name__, **asdict(record.done)},
+        "usage": asdict(record.usage),
+        "corrections": [asdict(correction) for correction in record.corrections],
+        "program": record.program,
+    }
+
+
+def _from_json(data: dict[str, Any]) -> Record:
+    return Record(
+        step=_step_from_json(dict(data["step"])),
+        done=_done_from_json(dict(data["done"])),
+        usage=Usage(**data["usage"]),
+        corrections=tuple(Correction(**item) for item in data["corrections"]),
+        program=data["program"],
+    )
+
+
+def _step_from_json(data: dict[str, Any]) -> Step:
+    kind = data.pop("kind", "ScfStep")
+    if kind == "ScfStep":
+        return ScfStep(ecutwfc_ry=data["ecutwfc_ry"], kgrid=tuple(data["kgrid"]))
+    if kind == "BandsStep":
+        ground_state = _step_from_json(data["ground_state"])
+        if isinstance(ground_state, ScfStep):
+            return BandsStep(ground_state=ground_state, nbnd=data["nbnd"])
+    if kind == "ResponseStep":
+        bands = _step_from_json({"kind": "BandsStep", **data["bands"]})
+        if isinstance(bands, BandsStep):
+            return ResponseStep(bands=bands)
+    raise ValueError(f"unknown step {kind}")
+
+
+def _done_from_json(data: dict[str, Any]) -> Done:
+    kinds: dict[str, Any] = {"ScfDone": ScfDone, "BandsDone": BandsDone, "ResponseDone": ResponseDone}
+    kind = kinds[data.pop("kind")]
+    done: ScfDone | BandsDone | ResponseDone = kind(
+        **{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+    )
+    return done
+
+
+def completed(records: Sequence[Record]) -> list[tuple[Step, Done]]:
+    """The history that :func:`workers.pipeline.next_step` wants."""
+    return [(record.step, record.done) for record in records]

@@ -1,0 +1,119 @@
+"""The response of one job as it comes from the solver: read, checked, and judged; pure but for reading."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from farm.errors import CalculationError
+from farm.protocol import Protocol
+from farm.result import LadderStep
+from farm.spectrum import DIRECTIONS, energy_grid_ev
+from workers.pipeline import ResponseDone
+
+# Im eps may undershoot zero by this share of its maximum (time-ordered damping, binning).
+_NEGATIVE_SHARE = 0.01
+_GRID_TOLERANCE_EV = 1e-9
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ResponseData:
+    """What the solver wrote.
+
+    energies_ev: shape ``(n_energies,)``
+    gmax_mry:    asked-for cutoffs of the response block, ascending, 0 first
+    n_g:         G vectors in each block
+    eps:         complex, shape ``(n_gmax, 3, n_energies)``
+    peak_memory_mb: as the solver saw it
+    """
+
+    energies_ev: NDArray[np.float64]
+    gmax_mry: tuple[int, ...]
+    n_g: tuple[int, ...]
+    eps: NDArray[np.complex128]
+    peak_memory_mb: float
+
+
+def load_response(path: Path) -> ResponseData:
+    """Read the solver's file. Raises CalculationError when it is absent or incomplete."""
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            return ResponseData(
+                energies_ev=np.asarray(data["energies_ev"], dtype=np.float64),
+                gmax_mry=tuple(int(value) for value in data["gmax_mry"]),
+                n_g=tuple(int(value) for value in data["n_g"]),
+                eps=np.asarray(data["eps_real"] + 1j * data["eps_imag"], dtype=np.complex128),
+                peak_memory_mb=float(data["peak_memory_mb"]),
+            )
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise CalculationError(f"response: {path.name} is not complete: {error!r}") from error
+
+
+def fault(data: ResponseData, protocol: Protocol) -> str | None:
+    """What makes a response unbelievable, in words; None when it passes.
+
+    Checked: shapes, the exact energy grid, every cutoff, finite numbers, Im eps not below -1 % of its
+    maximum, Re eps(0) >= 1 per direction.
+    """
+    grid = energy_grid_ev(protocol.n_energies, protocol.energy_max_ev)
+    if data.energies_ev.shape != grid.shape or np.abs(data.energies_ev - grid).max() > _GRID_TOLERANCE_EV:
+        return "the energy grid is not the protocol's"
+    if data.gmax_mry != protocol.gmax_mry or len(data.n_g) != len(data.gmax_mry):
+        return f"local-field cutoffs {list(data.gmax_mry)} mRy are not the protocol's"
+    if data.eps.shape != (len(data.gmax_mry), 3, grid.size):
+        return f"eps has shape {data.eps.shape}"
+    if not np.isfinite(data.eps).all():
+        return "eps holds numbers that are not finite"
+    for gmax, step in zip(data.gmax_mry, data.eps, strict=True):
+        for direction, eps in zip(DIRECTIONS, step, strict=True):
+            if eps.imag.min() < -_NEGATIVE_SHARE * eps.imag.max():
+                return f"Im eps along {direction} at {gmax} mRy falls to {eps.imag.min():.3g}"
+            if eps.real[0] < 1.0:
+                return f"Re eps(0) along {direction} at {gmax} mRy is {eps.real[0]:.3g}, below 1"
+    return None
+
+
+def ladder_steps(
+    data: ResponseData,
+    step_similarity: Sequence[Sequence[float]],
+    converged_gmax_mry: Sequence[int | None],
+) -> tuple[LadderStep, ...]:
+    """The steps to keep: up to the largest converged cutoff, all where a direction is not converged.
+
+    step_similarity: SC of each step against the one before, shape ``(n_gmax - 1, 3)``
+    """
+    reached = [gmax for gmax in converged_gmax_mry if gmax is not None]
+    last = max(reached) if len(reached) == len(DIRECTIONS) else data.gmax_mry[-1]
+    steps = []
+    for i, gmax in enumerate(data.gmax_mry):
+        # The ladder holds at least IPA and one RPA step.
+        if gmax > last and i > 1:
+            break
+        similarity = None
+        if i:
+            x, y, z = (float(value) for value in step_similarity[i - 1])
+            similarity = (x, y, z)
+        steps.append(
+            LadderStep(gmax_mry=gmax, n_g=data.n_g[i], step_similarity=similarity, eps=data.eps[i])
+        )
+    return tuple(steps)
+
+
+def response_done(
+    data: ResponseData,
+    step_similarity: Sequence[Sequence[float]],
+    converged_gmax_mry: Sequence[int | None],
+) -> ResponseDone:
+    """The summary that the pipeline decides on."""
+    x, y, z = converged_gmax_mry
+    last_x, last_y, last_z = (float(value) for value in step_similarity[-1])
+    return ResponseDone(
+        converged_gmax_mry=(x, y, z),
+        last_gmax_mry=data.gmax_mry[-1],
+        last_similarity=(last_x, last_y, last_z),
+    )

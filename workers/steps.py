@@ -1,0 +1,226 @@
+"""Running one step of a job: an scf, a band calculation or the response."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from farm.crystal import Crystal
+from farm.errors import CalculationError, CrystalError, LeaseLostError
+from farm.kpoints import grid_divisions, reduce_kpoints, shifted_grid, space_group
+from farm.protocol import Protocol
+from workers.gmax import LadderVerdict, judge_ladder
+from workers.launcher import Process, Usage, launch
+from workers.pipeline import BandsDone, BandsStep, Done, ResponseStep, ScfDone, ScfStep, Step, StepFailed
+from workers.qe.inputs import PwInput
+from workers.qe.jobs import PwSession
+from workers.qe.outputs import PwOutput, band_edges
+from workers.scratch import RESPONSE_FILE, Record, Workspace
+from workers.spectra import ResponseData, fault, load_response, response_done
+from workers.supervise import run_pw
+
+# Ry; eigenvalues are then good to 1e-6 eV, far below what a 0.3 eV damping shows.
+BANDS_THRESHOLD_RY = 1e-7
+
+_RESPONSE_POLL_S = 0.1
+_RESPONSE_ATTEMPTS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepContext:
+    """What every step of a job needs.
+
+    pseudo_files: element -> file name below ``pseudo_dir``, checked
+    """
+
+    crystal: Crystal
+    protocol: Protocol
+    n_electrons: int
+    pseudo_files: Mapping[str, str]
+    workspace: Workspace
+    cancelled: threading.Event
+    ranks: int = 1
+
+
+def run_step(step: Step, context: StepContext) -> Record:
+    """Run a step to its record; a calculation that fails is recorded as StepFailed.
+
+    Raises ResourceError, MissingProgramError and LeaseLostError, which are not the material's fault.
+    """
+    if isinstance(step, ResponseStep):
+        return _run_response(step, context)
+    session = _session(step, context)
+    done: Done
+    program = ""
+    try:
+        output = run_pw(session)
+        program, done = output.version, _pw_done(step, output)
+    except (CalculationError, CrystalError) as error:
+        done = StepFailed(reason=error.message)
+    if isinstance(step, ScfStep):
+        _drop_wavefunctions(session.directory)
+    return Record(
+        step=step,
+        done=done,
+        usage=session.usage,
+        corrections=tuple(session.corrections),
+        program=program,
+    )
+
+
+def pw_input(step: ScfStep | BandsStep, context: StepContext) -> PwInput:
+    """The pw.x input of a step before any correction."""
+    crystal, protocol = context.crystal, context.protocol
+    ecutwfc_ry = step.ecutwfc_ry if isinstance(step, ScfStep) else step.ground_state.ecutwfc_ry
+    common = PwInput(
+        calculation="scf",
+        lattice_angstrom=crystal.lattice_angstrom,
+        species=crystal.species,
+        frac_coords=crystal.frac_coords,
+        pseudo_files=context.pseudo_files,
+        masses_amu=_masses_amu(crystal),
+        pseudo_dir="../pseudo/",
+        ecutwfc_ry=ecutwfc_ry,
+        ecutrho_ry=protocol.ecutrho_per_ecutwfc * ecutwfc_ry,
+        conv_thr_ry=protocol.scf_threshold_ry,
+        electron_maxstep=protocol.max_scf_iterations,
+    )
+    if isinstance(step, ScfStep):
+        return common.evolve(kgrid=step.kgrid)
+    kpoints, multiplicity = response_kpoints(crystal, protocol)
+    return common.evolve(
+        calculation="nscf",
+        kpoints=tuple((float(x), float(y), float(z)) for x, y, z in kpoints),
+        kweights=tuple(float(n) for n in multiplicity),
+        nbnd=step.nbnd,
+        diago_thr_ry=BANDS_THRESHOLD_RY,
+        use_symmetry=False,
+    )
+
+
+def response_kpoints(
+    crystal: Crystal, protocol: Protocol
+) -> tuple[
+    np.ndarray[tuple[int, ...], np.dtype[np.float64]], np.ndarray[tuple[int, ...], np.dtype[np.int64]]
+]:
+    """The inequivalent points of the spectra's shifted grid, and how many each stands for."""
+    divisions = grid_divisions(crystal, protocol.response_kppa, even=True)
+    full = shifted_grid(divisions, protocol.response_kshift)
+    return reduce_kpoints(full, space_group(crystal).point_group)
+
+
+def judge(data: ResponseData, protocol: Protocol) -> LadderVerdict:
+    """Where the local-field ladder of a response converged."""
+    return judge_ladder(data.gmax_mry, data.eps, data.energies_ev, protocol.similarity_threshold)
+
+
+def _session(step: ScfStep | BandsStep, context: StepContext) -> PwSession:
+    workspace = context.workspace
+
+    def prepare(save: Path) -> None:
+        if isinstance(step, BandsStep):
+            # A copy, so that a band calculation killed while writing leaves the density whole.
+            source = workspace.save_directory(step.ground_state)
+            for path in source.iterdir():
+                shutil.copyfile(path, save / path.name)
+
+    return PwSession(
+        step.name,
+        pw_input(step, context),
+        workspace.step_directory(step),
+        n_electrons=context.n_electrons,
+        ranks=context.ranks,
+        prepare=prepare,
+        cancelled=context.cancelled,
+    )
+
+
+def _pw_done(step: ScfStep | BandsStep, output: PwOutput) -> Done:
+    if isinstance(step, BandsStep):
+        edges = band_edges(output)
+        return BandsDone(
+            gap_indirect_ev=edges.gap_indirect_ev, gap_direct_ev=edges.gap_direct_ev, top_ev=edges.top_ev
+        )
+    if output.energy_ev is None:
+        raise CalculationError(f"{step.name}: no total energy in the output")
+    return ScfDone(energy_ev=output.energy_ev)
+
+
+def _drop_wavefunctions(directory: Path) -> None:
+    for path in directory.rglob("*.wfc*"):
+        path.unlink()
+    for path in directory.rglob("wfc*"):
+        path.unlink()
+
+
+def _masses_amu(crystal: Crystal) -> dict[str, float]:
+    from pymatgen.core import Element
+
+    return {element: float(Element(element).atomic_mass) for element in sorted(crystal.elements)}
+
+
+def _run_response(step: ResponseStep, context: StepContext) -> Record:
+    directory = context.workspace.step_directory(step)
+    usage, reason, done = Usage(), "", None
+    for attempt in range(1, _RESPONSE_ATTEMPTS + 1):
+        process = _launch_response(step, context, directory, attempt)
+        try:
+            _wait(process, context.cancelled)
+        finally:
+            process.kill_group()
+        usage += process.usage
+        try:
+            done = _read_response(directory, context.protocol)
+        except CalculationError as error:
+            reason = f"{error.message}; exit code {process.returncode}; {_last_line(directory, attempt)}"
+        if done is not None:
+            break
+    return Record(step=step, done=done or StepFailed(reason=reason), usage=usage)
+
+
+def _read_response(directory: Path, protocol: Protocol) -> Done:
+    data = load_response(directory / RESPONSE_FILE)
+    wrong = fault(data, protocol)
+    if wrong is not None:
+        # The same numbers would come again: no second attempt.
+        return StepFailed(reason=f"response: {wrong}")
+    verdict = judge(data, protocol)
+    return response_done(data, verdict.step_similarity, verdict.converged_gmax_mry)
+
+
+def _launch_response(step: ResponseStep, context: StepContext, directory: Path, attempt: int) -> Process:
+    protocol = context.protocol
+    (directory / RESPONSE_FILE).unlink(missing_ok=True)
+    argv = [sys.executable, "-m", "workers.cli.response"]
+    argv.append(str(context.workspace.save_directory(step.bands).resolve()))
+    for gmax in protocol.gmax_mry:
+        argv += ["--gmax-mry", str(gmax)]
+    argv += ["--damping-ev", repr(protocol.damping_ev), "--green-function", protocol.green_function]
+    argv += ["--energy-max-ev", repr(protocol.energy_max_ev), "--n-energies", str(protocol.n_energies)]
+    argv += ["--out", RESPONSE_FILE]
+    return launch(
+        argv,
+        directory=directory,
+        stdout=directory / f"response-{attempt}.out",
+        stderr=directory / f"response-{attempt}.err",
+    )
+
+
+def _wait(process: Process, cancelled: threading.Event) -> None:
+    while process.poll() is None:
+        if cancelled.is_set():
+            raise LeaseLostError("response: stopped, the job is no longer this worker's")
+        time.sleep(_RESPONSE_POLL_S)
+
+
+def _last_line(directory: Path, attempt: int) -> str:
+    text = (directory / f"response-{attempt}.err").read_text(encoding="utf-8", errors="replace")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "it printed no error"

@@ -1,0 +1,81 @@
+"""The only place that builds a Custodian: one pw.x step, corrected until it is good or given up."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+
+from custodian.custodian import Custodian, CustodianError
+
+from farm.errors import (
+    CalculationError,
+    CrystalError,
+    FarmError,
+    LeaseLostError,
+    MissingProgramError,
+    ResourceError,
+)
+from workers.qe.failures import Diagnosis, Severity
+from workers.qe.handlers import CancelMonitor, PwHandler, PwValidator, StagnationMonitor
+from workers.qe.jobs import PwJob, PwSession, tried
+from workers.qe.outputs import PwOutput
+
+# Small cells take a second: a poll costs microseconds, monitors read files once a second.
+POLL_S = 0.1
+POLLS_PER_MONITOR = 10
+
+# Above the sum of all remedies' limits of one diagnosis; custodian's own default is one.
+MAX_ERRORS = 10
+
+# custodian logs every correction as an error; ours are in the result.
+_CUSTODIAN_LOGGERS = ("custodian.custodian",)
+
+
+def run_pw(session: PwSession) -> PwOutput:
+    """Run a session to a good output.
+
+    Raises CalculationError with the diagnosis when no remedy is left, ResourceError when the machine
+    is to blame, MissingProgramError when something must be installed, LeaseLostError when cancelled.
+    """
+    for name in _CUSTODIAN_LOGGERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    custodian = Custodian(
+        handlers=[CancelMonitor(session), StagnationMonitor(session), PwHandler(session)],
+        jobs=[PwJob(session)],
+        validators=[PwValidator(session)],
+        max_errors=MAX_ERRORS,
+        polling_time_step=POLL_S,
+        monitor_freq=POLLS_PER_MONITOR,
+        terminate_on_nonzero_returncode=False,
+        directory=str(session.directory),
+    )
+    try:
+        with warnings.catch_warnings():
+            # An exit code is not evidence; the validator has read the output by then.
+            warnings.filterwarnings("ignore", message="subprocess returned a non-zero return code")
+            custodian.run()  # type: ignore[no-untyped-call]  # custodian has no types
+    except CustodianError as error:
+        raise _verdict(session) from error
+    finally:
+        session.stop()
+    if session.output is None:
+        raise _verdict(session)
+    return session.output
+
+
+def _verdict(session: PwSession) -> FarmError:
+    if session.cancelled.is_set():
+        return LeaseLostError(f"{session.step}: stopped, the job is no longer this worker's")
+    diagnosis = session.diagnosis or Diagnosis(
+        name="unknown", evidence="pw.x left no usable output", severity=Severity.NUMERICAL
+    )
+    text = f"{session.step}: {diagnosis.name} ({diagnosis.evidence}); tried: {tried(session.corrections)}"
+    match diagnosis.severity:
+        case Severity.CONFIGURATION:
+            return MissingProgramError(text, fix="Install the pseudopotentials and pw.x again")
+        case Severity.MACHINE:
+            return ResourceError(text, fix="Free disk space or memory on this machine")
+        case Severity.STRUCTURE:
+            return CrystalError(text)
+        case _:
+            return CalculationError(text)
