@@ -1,15 +1,16 @@
-"""CODATA conversion factors; the only numeric constants of physics in the project.
+"""CODATA 2022 conversion factors; the only numeric constants of physics in the project.
 
 Hartree atomic units are used inside the solver. eV, Ry, mRy and angstrom appear only at the
 boundary, and then always in the name of the quantity (``damping_ev``, ``ecutwfc_ry``).
+
+Written out because ``scipy.constants`` takes a tenth of a second to import, which every command
+would pay; a test holds them to it.
 """
 
-from scipy import constants as _codata
-
-HARTREE_EV: float = _codata.physical_constants["Hartree energy in eV"][0]
-RYDBERG_EV: float = HARTREE_EV / 2
-BOHR_ANGSTROM: float = _codata.physical_constants["Bohr radius"][0] * 1e10
-KCAL_MOL_EV: float = _codata.calorie * 1e3 / (_codata.N_A * _codata.e)
-HBAR_EV_S: float = _codata.hbar / _codata.e
-SPEED_OF_LIGHT_CM_S: float = _codata.c * 1e2
-MRY_PER_RY: int = 1000
+HARTREE_EV = 27.211386245981
+RYDBERG_EV = HARTREE_EV / 2
+BOHR_ANGSTROM = 0.529177210544
+KCAL_MOL_EV = 0.043364104241800934
+HBAR_EV_S = 6.582119569509067e-16
+SPEED_OF_LIGHT_CM_S = 2.99792458e10
+MRY_PER_RY = 1000

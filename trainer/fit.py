@@ -97,11 +97,12 @@ def fit(
     on_progress: called after each epoch with epoch, training loss, validation loss
 
     On the CPU the result depends on the data, ``plan`` and the versions of torch alone; on a GPU
-    sums are not ordered and the last digits differ. Raises InputError for fewer than two rows.
+    sums are not ordered and the last digits differ. Raises InputError for fewer than two rows and
+    for a device that is not there.
     """
     if train.size < 2:
         raise InputError(f"{train.size} materials to learn from are too few", fix="At least 2 are needed")
-    device = torch.device(plan.device)
+    device = _device(plan.device)
     model.to(device)
     targets = targets.to(device)
     shuffle = np.random.default_rng(plan.seed)
@@ -149,6 +150,16 @@ def fit(
         seconds=clock() - started,
         stopped_by=stopped_by,
     )
+
+
+def _device(name: str) -> torch.device:
+    if name not in ("cpu", "cuda"):
+        raise InputError(f"no device {name!r}", fix="Use cpu or cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError(
+            "torch finds no CUDA device", fix="Use cpu, or install the CUDA build of torch: `farm doctor`"
+        )
+    return torch.device(name)
 
 
 @contextlib.contextmanager

@@ -28,7 +28,7 @@ def plot_predictions(
     figure = Figure(figsize=(4.2 * n_columns, 3.0 * n_rows), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(n_rows, n_columns, squeeze=False).flat
-    for panel, prediction, reference in zip(panels, predictions, references, strict=False):
+    for prediction, reference, panel in zip(predictions, references, panels, strict=False):
         energies_ev, colour = prediction.energies_ev, COLOURS[prediction.rung]
         name = prediction.rung.upper()
         if reference is not None:

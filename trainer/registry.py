@@ -50,10 +50,6 @@ class Registry:
         names = [path.name for path in self.directory.iterdir() if (path / "card.json").is_file()]
         return sorted((n for n in names if _VERSION.fullmatch(n)), key=lambda n: int(n.split("-")[0]))
 
-    def cards(self) -> list[Card]:
-        """The card of each version, oldest first, read and verified; weights are not."""
-        return [read_card(self.directory / version) for version in self.versions()]
-
     def latest(self) -> str | None:
         """The version in use, None before the first promotion."""
         link = self.directory / "latest"

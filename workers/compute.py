@@ -16,9 +16,9 @@ from farm.protocol import Protocol
 from farm.pseudopotentials import count_electrons
 from farm.result import Result, StageUsage
 from workers.launcher import Usage
-from workers.pipeline import BandsDone, BandsStep, Finished, ResponseDone, Step, make_plan, next_step
+from workers.pipeline import BandsDone, BandsStep, Finished, ResponseDone, make_plan, next_step
 from workers.pseudos import checked_pseudopotentials
-from workers.scratch import RESPONSE_FILE, Record, Workspace, completed, failed_directory, open_workspace
+from workers.scratch import RESPONSE_FILE, Record, completed, failed_directory, open_workspace
 from workers.spectra import ladder_steps, load_response
 from workers.steps import BANDS_THRESHOLD_RY, StepContext, judge, response_kpoints, run_step
 

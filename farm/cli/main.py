@@ -10,12 +10,15 @@ import importlib
 import logging
 import sys
 from collections.abc import Sequence
-from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
 
 import click
 
 import farm
 from farm.errors import FarmError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoints
 
 _OWN = {
     "cancel": "farm.cli.control:cancel",
@@ -45,12 +48,19 @@ _SECTIONS = {
 }
 
 
+def _joined() -> EntryPoints:
+    # Only for commands of other packages: reading the metadata takes 50 ms.
+    from importlib.metadata import entry_points
+
+    return entry_points(group="farm.commands")
+
+
 class LazyGroup(click.Group):
     """Loads a command's module when the command is called, and lists commands by section."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Names of all commands, own and joined."""
-        return sorted({*_OWN, *entry_points(group="farm.commands").names})
+        return sorted({*_OWN, *_joined().names})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """Import the command, or None when there is no such name."""
@@ -58,7 +68,7 @@ class LazyGroup(click.Group):
             module, _, attribute = target.partition(":")
             command: click.Command = getattr(importlib.import_module(module), attribute)
             return command
-        for point in entry_points(group="farm.commands", name=cmd_name):
+        if point := next(iter(_joined().select(name=cmd_name)), None):
             joined: click.Command = point.load()
             return joined
         return None

@@ -50,13 +50,13 @@ class PairDensityBox:
         ]
         return _separable(box.reshape(-1, *shape), phases)
 
-    def transform(self, conduction: ComplexArray, valence: ComplexArray) -> ComplexArray:
+    def transform(self, conduction_conj: ComplexArray, valence: ComplexArray) -> ComplexArray:
         """<c| exp(i G . r) |v> of all c with one v, shape ``(n_c, n_g)``.
 
-        ``conduction`` has shape ``(n_c, n1, n2, n3)``, ``valence`` ``(n1, n2, n3)``.
+        ``conduction_conj`` is u_c*, shape ``(n_c, n1, n2, n3)``; ``valence`` u_v, ``(n1, n2, n3)``.
         """
-        sums = _separable(conduction.conj() * valence, self._forward)
-        density: ComplexArray = sums.reshape(len(conduction), -1)[:, self._sphere]
+        sums = _separable(conduction_conj * valence, self._forward)
+        density: ComplexArray = sums.reshape(len(conduction_conj), -1)[:, self._sphere]
         return density
 
 
@@ -72,5 +72,5 @@ def _separable(values: ComplexArray, matrices: list[ComplexArray]) -> ComplexArr
     first, second, third = matrices
     step = np.matmul(first.T, values.reshape(n_first, shape[1], -1))
     step = step.reshape(-1, shape[3]) @ third
-    result = np.matmul(second.T, step.reshape(n_first * first.shape[1], shape[2], -1))
+    result: ComplexArray = np.matmul(second.T, step.reshape(n_first * first.shape[1], shape[2], -1))
     return result.reshape(n_first, first.shape[1], second.shape[1], third.shape[1])

@@ -112,7 +112,7 @@ def response_of(
     """The response symmetrised with ``group``; the k-list must hold one of each star of that group."""
     if save.gap_direct_ev < _SMALLEST_DIRECT_GAP_EV:
         raise CalculationError(
-            f"{save.directory}: filled and empty bands meet (direct gap {save.gap_direct_ev:.4f} eV), a metal",
+            f"{save.directory}: direct gap {save.gap_direct_ev:.4f} eV: filled and empty bands meet",
             fix="Only insulators and semiconductors have this response",
         )
     ops = operations(group, save.lattice)
@@ -189,7 +189,7 @@ def _transitions(
     heads = matrix_elements.transpose(2, 1, 0) / energies[:, :, None]
     densities = np.zeros((energies.size, box.n_g), dtype=np.complex128)
     if box.n_g > 1:
-        conduction, valence = box.real_space(waves, empty), box.real_space(waves, filled)
+        conduction, valence = box.real_space(waves, empty).conj(), box.real_space(waves, filled)
         for v, density in enumerate(densities.reshape(*energies.shape, box.n_g)):
             density[:] = box.transform(conduction, valence[v])
     return energies.ravel(), heads.reshape(-1, 3), densities

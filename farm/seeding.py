@@ -1,0 +1,97 @@
+"""From structures to the backlog: filter, drop what is known, predict cost, order."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from farm.backlog import Backlog
+from farm.cost import predict_cost
+from farm.crystal import Crystal
+from farm.errors import CrystalError
+from farm.job import Engine, Job, make_job_id
+from farm.protocol import Protocol
+from farm.sources import Rejected, Skipped
+
+
+@dataclass
+class SeedReport:
+    """What became of each structure; ``jobs`` are in the order in which they will run."""
+
+    jobs: list[Job] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+
+    @property
+    def predicted_cpu_hours(self) -> dict[int, float]:
+        """Predicted CPU hours of the queued jobs by number of atoms in the cell."""
+        hours: defaultdict[int, float] = defaultdict(float)
+        for job in self.jobs:
+            hours[job.crystal.n_atoms] += job.predicted_cpu_s / 3600
+        return dict(sorted(hours.items()))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document of ``farm seed --json``."""
+        return {
+            "queued": [
+                {
+                    "material": job.crystal.material_id,
+                    "formula": job.crystal.formula,
+                    "n_atoms": job.crystal.n_atoms,
+                    "predicted_cpu_s": round(job.predicted_cpu_s, 2),
+                }
+                for job in self.jobs
+            ],
+            "skipped": [vars(item) for item in self.skipped],
+            "rejected": [vars(item) for item in self.rejected],
+            "predicted_cpu_hours": {str(n): round(h, 4) for n, h in self.predicted_cpu_hours.items()},
+        }
+
+
+def plan_jobs(
+    items: Iterable[Crystal | Rejected | Skipped], protocol: Protocol, held_job_ids: frozenset[str]
+) -> SeedReport:
+    """Turn what a source gives into jobs, cheapest first.
+
+    held_job_ids: jobs the store has answered; their materials are skipped.
+    """
+    report = SeedReport()
+    fields, protocol_hash = protocol.to_dict(), protocol.hash
+    for item in items:
+        if isinstance(item, Rejected):
+            report.rejected.append(item)
+        elif isinstance(item, Skipped):
+            report.skipped.append(item)
+        elif make_job_id(item.material_id, protocol_hash, Engine.NATIVE) in held_job_ids:
+            report.skipped.append(Skipped(item.material_id, "in the store already"))
+        else:
+            try:
+                cost = predict_cost(item, protocol)
+            except CrystalError as error:
+                report.rejected.append(Rejected(item.material_id, error.message, error.fix))
+                continue
+            report.jobs.append(
+                Job(
+                    crystal=item,
+                    protocol=fields,
+                    protocol_hash=protocol_hash,
+                    predicted_cpu_s=cost.total_cpu_s,
+                )
+            )
+    report.jobs.sort(key=lambda job: (job.predicted_cpu_s, job.crystal.n_atoms, job.job_id))
+    return report
+
+
+def queue_jobs(report: SeedReport, backlog: Backlog) -> SeedReport:
+    """Enqueue the jobs; those the backlog knew move to ``skipped`` with their state."""
+    known = backlog.known(job.job_id for job in report.jobs)
+    backlog.enqueue(job for job in report.jobs if job.job_id not in known)
+    already = [
+        Skipped(job.crystal.material_id, f"{known[job.job_id].value} in this farm already")
+        for job in report.jobs
+        if job.job_id in known
+    ]
+    fresh = [job for job in report.jobs if job.job_id not in known]
+    return SeedReport(fresh, [*report.skipped, *already], report.rejected)

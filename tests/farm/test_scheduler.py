@@ -1,0 +1,129 @@
+"""The scheduler: pure decisions, and ticks on a real Redis."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from farm.backlog import Backlog
+from farm.job import Job, JobState
+from farm.queues import REFIT, STORE_QUEUE, TRAINER_QUEUE, cpu_queue, make_app
+from farm.scheduler import Situation, decide, is_idle, observe, refit_due, tick
+from farm.settings import Settings
+
+MakeJob = Callable[..., Job]
+CALM = Situation(slots=4, n_unfinished=5, n_rpa=0, n_rpa_fitted=0, refit_busy=False, refit_failures=0)
+
+
+def test_the_window_is_one_message_a_slot(settings: Settings) -> None:
+    assert decide(CALM, settings).window == 4
+    assert decide(replace(CALM, slots=0), settings).window == 1  # a job waits for the first worker
+
+
+@pytest.mark.parametrize(
+    ("n_rpa", "n_fitted", "n_unfinished", "due"),
+    [
+        (7, 0, 5, False),  # below the minimum of 8
+        (8, 0, 5, True),
+        (9, 8, 5, False),  # grew by less than a half
+        (12, 8, 5, True),
+        (9, 8, 0, True),  # nothing more will come
+        (8, 8, 0, False),  # nothing new
+        (7, 0, 0, False),
+    ],
+)
+def test_refits_follow_growth(
+    settings: Settings, n_rpa: int, n_fitted: int, n_unfinished: int, due: bool
+) -> None:
+    situation = replace(CALM, n_rpa=n_rpa, n_rpa_fitted=n_fitted, n_unfinished=n_unfinished)
+    assert refit_due(situation, settings) is due
+
+
+def test_one_refit_at_a_time_and_not_for_ever(settings: Settings) -> None:
+    due = replace(CALM, n_rpa=20)
+    assert refit_due(due, settings)
+    assert not refit_due(replace(due, refit_busy=True), settings)
+    assert not refit_due(replace(due, refit_failures=3), settings)
+
+
+def test_a_tick_sends_the_cheapest_to_celery(
+    backlog: Backlog, settings: Settings, make_job: MakeJob, redis_url: str
+) -> None:
+    app = make_app(redis_url)
+    backlog.report_worker("worker@here.1", {"slots": 2}, ttl_s=60)
+    backlog.enqueue(make_job(f"M{cost}", cost) for cost in (3, 1, 2))
+    tick(backlog, app, settings)
+    tick(backlog, app, settings)  # the window is full: nothing more is sent
+    waiting = backlog.waiting_task_ids(cpu_queue("native"))
+    assert [task_id.split(".")[0] for task_id in reversed(waiting)] == ["M1", "M2"]
+
+
+def test_a_lost_message_is_found(
+    backlog: Backlog, settings: Settings, make_job: MakeJob, redis_url: str
+) -> None:
+    app = make_app(redis_url)
+    backlog.enqueue([make_job()])
+    [lost] = backlog.dispatch(1, 0.01)  # dispatched, but its message never arrived anywhere
+    time.sleep(0.03)
+    tick(backlog, app, settings)
+    [waiting] = backlog.waiting_task_ids(cpu_queue("native"))
+    assert waiting.startswith(lost.job_id)
+    assert waiting != lost.task_id  # a new token
+
+
+def test_a_result_nobody_stored_is_announced_again(
+    backlog: Backlog,
+    settings: Settings,
+    make_job: MakeJob,
+    redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app = make_app(redis_url)
+    backlog.enqueue([make_job()])
+    [dispatch] = backlog.dispatch(1, 60)
+    backlog.start(dispatch.job_id, dispatch.token, "w", 60)
+    backlog.deliver(dispatch.job_id, dispatch.token, b"x")
+    tick(backlog, app, settings)
+    assert backlog.waiting_task_ids(STORE_QUEUE) == []  # the worker's own message may be on its way
+    monkeypatch.setattr("farm.scheduler._REPOKE_AFTER_S", 0.0)
+    time.sleep(0.01)
+    tick(backlog, app, settings)
+    assert len(backlog.waiting_task_ids(STORE_QUEUE)) == 1
+    tick(backlog, app, settings)
+    assert len(backlog.waiting_task_ids(STORE_QUEUE)) == 1  # once is enough
+
+
+def test_a_refit_is_asked_for_once_and_again_when_its_trainer_dies(
+    backlog: Backlog, settings: Settings, redis_url: str
+) -> None:
+    app = make_app(redis_url)
+    backlog.set_stored_counts(materials=9, ipa=9, rpa=9)
+    tick(backlog, app, settings)
+    tick(backlog, app, settings)
+    assert len(backlog.waiting_task_ids(TRAINER_QUEUE)) == 1
+    assert not is_idle(backlog, settings)
+    backlog.set_refit_state(until_s=0)  # its lease ran out
+    assert observe(backlog).refit_failures == 1
+    tick(backlog, app, settings)
+    assert len(backlog.waiting_task_ids(TRAINER_QUEUE)) == 2
+    backlog.set_refit_state(state="idle", n_rpa=9, failures=0)
+    assert is_idle(backlog, settings)
+    assert REFIT == "trainer.refit"
+
+
+def test_idle_means_no_job_in_any_open_state(
+    backlog: Backlog, settings: Settings, make_job: MakeJob
+) -> None:
+    assert is_idle(backlog, settings)
+    backlog.enqueue([make_job()])
+    assert not is_idle(backlog, settings)
+    [dispatch] = backlog.dispatch(1, 60)
+    assert not is_idle(backlog, settings)
+    backlog.start(dispatch.job_id, dispatch.token, "w", 60)
+    assert not is_idle(backlog, settings)
+    backlog.cancel(dispatch.job_id)
+    assert is_idle(backlog, settings)
+    assert backlog.counts()[JobState.CANCELLED] == 1

@@ -1,0 +1,200 @@
+"""Checkpoints: what is altered is refused, `latest` is never absent, and the way back works."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from farm.errors import CheckpointError
+from trainer.card import Card, read_card, verify
+from trainer.graph import crystal_graph
+from trainer.optimate import new_model, predict_spectra
+from trainer.registry import Registry
+
+
+def make_card(config, parent: str | None = None, median_sc: float = 0.5) -> Card:
+    return Card(
+        parent=parent,
+        created="2026-01-01T00:00:00+00:00",
+        n_train=7,
+        model=config.to_dict(),
+        energy_max_ev=20.0,
+        base={"n_materials": 7},
+        transfer={},
+        dataset={"hash": "d"},
+        split={"hash": "s"},
+        protocol_hashes=("p",),
+        metrics={"rpa": {"median_sc": median_sc}},
+        held_out=({"material": "Si", "sc": median_sc},),
+        software={"torch": "0"},
+    )
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    return Registry(tmp_path / "checkpoints")
+
+
+@pytest.fixture
+def written(registry, small_config):
+    """Three versions, each the parent of the next, the last in use."""
+    versions: list[str] = []
+    for seed in range(3):
+        models = {"ipa": new_model(small_config, seed), "rpa": new_model(small_config, seed + 10)}
+        card = registry.write(models, make_card(small_config, versions[-1] if versions else None))
+        versions.append(card.version)
+    registry.promote(versions[-1])
+    return versions
+
+
+def test_what_is_loaded_is_what_was_written(registry, small_config, rock_salt):
+    models = {"ipa": new_model(small_config, 1), "rpa": new_model(small_config, 2)}
+    card = registry.write(models, make_card(small_config))
+    registry.promote(card.version)
+    graphs = [crystal_graph(rock_salt("Mg", "O"))]
+    for rung, model in models.items():
+        loaded, found = registry.load(rung=rung)
+        assert torch.equal(predict_spectra(loaded, graphs), predict_spectra(model, graphs))
+        assert found == card
+        assert not loaded.training
+    by_path, _ = registry.load(registry.directory / card.version)
+    assert torch.equal(by_path.state_dict()["gat1.att"], models["rpa"].state_dict()["gat1.att"])
+
+
+def test_versions_are_numbered_and_end_in_their_cards_digest(registry, written):
+    assert registry.versions() == written
+    assert [v.split("-")[0] for v in written] == ["0001", "0002", "0003"]
+    card = read_card(registry.directory / written[1])
+    assert written[1].endswith(card.digest[:6])
+    assert card.parent == written[0]
+    assert sorted(card.files) == ["ipa.safetensors", "rpa.safetensors"]
+
+
+def test_nothing_half_written_is_left_or_seen(registry, small_config, monkeypatch):
+    def full_disk(self: Path, target: Path) -> Path:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "rename", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        registry.write({"rpa": new_model(small_config, 0)}, make_card(small_config))
+    assert registry.versions() == []
+    assert list(registry.directory.iterdir()) == []
+
+
+def test_altered_weights_are_refused_everywhere(registry, written, tmp_path):
+    path = registry.directory / written[-1] / "rpa.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    elsewhere = Registry(tmp_path / "elsewhere")
+    for attempt in (
+        registry.load,
+        lambda: verify(registry.directory / written[-1]),
+        lambda: registry.promote(written[-1]),
+        lambda: elsewhere.pull(registry.directory),
+    ):
+        with pytest.raises(CheckpointError, match=r"rpa\.safetensors: does not match") as error:
+            attempt()
+        assert "farm pull" in error.value.fix
+    assert elsewhere.versions() == []
+    # The other rung is whole.
+    registry.load(rung="ipa")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda card: card | {"n_train": 10_000}, "altered"),
+        (lambda card: card | {"files": {**card["files"], "../../x": "0" * 64}}, "altered"),
+        (lambda card: card | {"format": 99}, "format 99"),
+        (lambda card: {k: v for k, v in card.items() if k != "metrics"}, "metrics"),
+        (lambda card: [card], "not a checkpoint card"),
+    ],
+)
+def test_altered_cards_are_refused(change, message, registry, written):
+    path = registry.directory / written[-1] / "card.json"
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    with pytest.raises(CheckpointError, match=message):
+        registry.load()
+
+
+def test_a_card_cannot_name_files_elsewhere(registry, written):
+    path = registry.directory / written[-1] / "card.json"
+    card = replace(read_card(path.parent), files={"../secret": "0" * 64})
+    path.write_text(replace(card, version=f"0003-{card.digest[:6]}").dumps())
+    with pytest.raises(CheckpointError, match="outside its directory"):
+        verify(path.parent)
+
+
+def test_missing_files_and_versions_say_what_there_is(registry, written):
+    (registry.directory / written[0] / "ipa.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        registry.promote(written[0])
+    with pytest.raises(CheckpointError, match=written[1]):
+        registry.load("0009-abcdef")
+    with pytest.raises(CheckpointError, match="no promoted checkpoint"):
+        Registry(registry.directory / "empty").load()
+    assert registry.latest() == written[-1]
+
+
+def test_weights_of_another_architecture_are_refused(registry, small_config):
+    wider = replace(small_config, attention_2=16)
+    card = registry.write({"rpa": new_model(small_config, 0)}, make_card(wider))
+    with pytest.raises(CheckpointError, match="another architecture"):
+        registry.load(card.version)
+
+
+def test_rollback_goes_to_the_parent_until_there_is_none(registry, written):
+    assert registry.rollback() == written[1]
+    assert registry.latest() == written[1]
+    assert registry.rollback() == written[0]
+    with pytest.raises(CheckpointError, match="no predecessor"):
+        registry.rollback()
+    assert registry.latest() == written[0]
+
+
+def test_latest_is_there_at_every_moment(registry, written):
+    missing = []
+    done = threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            try:
+                read_card(registry.directory / "latest")
+            except CheckpointError as error:
+                missing.append(error)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for n in range(100):
+        registry.promote(written[n % 3])
+    done.set()
+    reader.join()
+    assert missing == []
+    names = sorted(path.name for path in registry.directory.iterdir())
+    assert names == sorted([*written, "latest"])
+
+
+def test_latest_survives_a_move_of_the_farm(registry, written, tmp_path):
+    moved = tmp_path / "moved"
+    os.rename(registry.directory, moved)
+    assert Registry(moved).load()[1].version == written[-1]
+
+
+def test_pull_copies_verified_and_replaces_nothing_unasked(registry, written, tmp_path):
+    other = Registry(tmp_path / "other")
+    assert other.pull(registry.directory, written[0]).version == written[0]
+    assert other.latest() == written[0]
+    other.pull(registry.directory)
+    other.pull(registry.directory)
+    assert other.versions() == [written[0], written[-1]]
+    assert other.latest() == written[0]
+    other.promote(written[-1])
+    one, two = (r.load()[0].state_dict() for r in (registry, other))
+    assert all(torch.equal(one[name], two[name]) for name in one)

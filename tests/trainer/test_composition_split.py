@@ -1,0 +1,82 @@
+"""The split leaks no composition and never moves one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from farm.crystal import Crystal
+from trainer.split import DEFAULT_RULE, SplitRule, composition_key, split_crystals
+
+# The small, cheap crystals with which a farm starts.
+BUNDLED = (
+    "Si1 C1 C1Si1 B1N1 B1P1 Al1P1 Al1As1 Al1N1 Be1O1 Mg1O1 Ca1O1 F1Li1 Cl1Li1 Cl1Na1 Cl1K1 Ca1F2 "
+    "Li2O1 Li3N1 Li1N3 Se1"
+).split()
+ELEMENTS = ["Li", "Be", "B", "C", "N", "O", "F", "Na", "Mg", "Al", "Si"]
+
+
+def crystal_of(species: tuple[str, ...], name: str = "x") -> Crystal:
+    return Crystal(
+        material_id=name,
+        lattice_angstrom=((9.0, 0.0, 0.0), (0.0, 9.0, 0.0), (0.0, 0.0, 9.0)),
+        species=species,
+        frac_coords=tuple((i / len(species), 0.0, 0.0) for i in range(len(species))),
+    )
+
+
+compositions = st.lists(
+    st.lists(st.sampled_from(ELEMENTS), min_size=1, max_size=4).map(tuple), min_size=1, max_size=40
+)
+
+
+def test_key_is_the_reduced_composition():
+    keys = {composition_key(crystal_of(s)) for s in [("Mg", "O"), ("O", "Mg"), ("O", "Mg", "Mg", "O")]}
+    assert keys == {"Mg1O1"}
+    assert composition_key(crystal_of(("O", "Mg", "Mg"))) == "Mg2O1"
+
+
+@given(compositions)
+def test_no_composition_stands_on_two_sides(species):
+    crystals = [crystal_of(s) for s in species]
+    split = split_crystals(crystals)
+    sides = [
+        {composition_key(crystals[i]) for i in rows}
+        for rows in (split.train, split.validation, split.held_out)
+    ]
+    assert not (sides[0] & sides[1] or sides[0] & sides[2] or sides[1] & sides[2])
+    everything = np.concatenate([split.train, split.validation, split.held_out])
+    assert sorted(everything.tolist()) == list(range(len(crystals)))
+
+
+@given(compositions, compositions)
+def test_growth_moves_nothing_in_or_out_of_the_held_out(species, more):
+    crystals = [crystal_of(s) for s in species]
+    before = split_crystals(crystals).held_out.tolist()
+    after = split_crystals([*crystals, *(crystal_of(s) for s in more)]).held_out.tolist()
+    assert [i for i in after if i < len(crystals)] == before
+
+
+def test_first_crystals_of_a_farm_have_a_fifth_held_out():
+    assert [key for key in BUNDLED if DEFAULT_RULE.is_held_out(key)] == ["Si1", "B1P1", "Be1O1", "Ca1F2"]
+
+
+def test_share_is_that_of_the_rule():
+    keys = [f"X{i}" for i in range(4000)]
+    for share in (0.1, 0.2, 0.5):
+        rule = SplitRule(held_out_share=share)
+        assert np.mean([rule.is_held_out(key) for key in keys]) == pytest.approx(share, abs=0.03)
+
+
+def test_validation_is_an_eighth_and_never_all():
+    many = [crystal_of((a, b)) for a in ELEMENTS for b in ELEMENTS if a < b]
+    split = split_crystals(many)
+    assert split.validation.size == -(-split.n_learning // 8)
+    assert split_crystals([crystal_of(("Mg", "O"))]).train.tolist() == [0]
+
+
+def test_rule_hash_tells_rules_apart():
+    assert SplitRule().hash == DEFAULT_RULE.hash
+    assert SplitRule(salt="other").hash != DEFAULT_RULE.hash

@@ -1,0 +1,268 @@
+"""``farm predict``, ``train``, ``checkpoints`` and ``pull``. Torch is loaded only when they run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from farm.errors import InputError
+
+if TYPE_CHECKING:
+    from farm.settings import Settings
+    from trainer.card import Card
+    from trainer.predict import Prediction, Predictor
+
+_PATH = click.Path(path_type=Path)
+_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+
+
+def _settings(ctx: click.Context) -> Settings:
+    from farm.settings import load_settings
+
+    return load_settings(ctx.obj)
+
+
+def _echo_json(document: Any) -> None:
+    click.echo(json.dumps(document, indent=1, allow_nan=False))
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=_PATH)
+@click.option("--checkpoint", metavar="VERSION|PATH", help="Which model (default: the latest).")
+@click.option("--rung", type=click.Choice(["rpa", "ipa"]), default="rpa", show_default=True)
+@click.option(
+    "--property",
+    "quantity",
+    type=click.Choice(["eps", "absorption", "refractive-index", "reflectivity"]),
+    default="eps",
+    show_default=True,
+    help="eps is Im of a third of the trace; the others follow from it by Kramers-Kronig.",
+)
+@click.option("--plot", type=_PATH, help="Write a figure (.png, .pdf, .svg).")
+@_JSON
+@click.pass_context
+def predict(
+    ctx: click.Context,
+    files: tuple[Path, ...],
+    checkpoint: str | None,
+    rung: str,
+    quantity: str,
+    plot: Path | None,
+    as_json: bool,
+) -> None:
+    """Predict spectra of the crystals in FILES (CIF, POSCAR, JSON).
+
+    A file that cannot be used is reported and the others go on; the exit code is 1 then.
+
+    \b
+    farm predict new.cif --plot new.png
+    farm predict *.cif --json > spectra.json
+    farm predict POSCAR --rung ipa --checkpoint 0003-8be2d1
+    """
+    from trainer.predict import Prediction, Predictor, Property, predict_file
+
+    settings = _settings(ctx)
+    predictor = Predictor.load(settings.checkpoints_dir, checkpoint, "ipa" if rung == "ipa" else "rpa")
+    predictions: list[Prediction] = []
+    n_failed = 0
+    for path in files:
+        for result in predict_file(predictor, path, Property(quantity)):
+            if isinstance(result, Prediction):
+                predictions.append(result)
+                if not as_json:
+                    click.echo(_summary(result))
+            else:
+                n_failed += 1
+                click.echo(f"farm: {path}: {result}", err=True)
+    if as_json:
+        documents = [prediction.to_dict() for prediction in predictions]
+        # One file with one crystal is one document; several are a list.
+        _echo_json(documents[0] if len(files) == 1 and len(documents) == 1 else documents)
+    if plot is not None and predictions:
+        _plot(predictor, predictions, plot, settings)
+    if n_failed:
+        ctx.exit(1)
+
+
+def _summary(prediction: Prediction) -> str:
+    peak = int(prediction.values.argmax())
+    return (
+        f"{prediction.crystal.material_id}: {prediction.rung.upper()} {prediction.quantity.value}, maximum "
+        f"{prediction.values[peak]:.4g} at {prediction.energies_ev[peak]:.2f} eV "
+        f"({prediction.checkpoint}, {prediction.milliseconds:.0f} ms)"
+    )
+
+
+def _plot(predictor: Predictor, predictions: list[Prediction], path: Path, settings: Settings) -> None:
+    from trainer.plot import plot_predictions
+    from trainer.predict import derive, stored_spectrum
+
+    references = []
+    for prediction in predictions:
+        stored = stored_spectrum(
+            settings.store_path, prediction.crystal, predictor.rung, predictor.energies_ev
+        )
+        references.append(
+            None if stored is None else derive(stored, predictor.energies_ev, prediction.quantity)
+        )
+    plot_predictions(predictions, references, path)
+    click.echo(f"wrote {path}", err=True)
+
+
+@click.command()
+@click.argument("kind", type=click.Choice(["base", "transfer", "direct"]))
+@click.option("--epochs", type=click.IntRange(min=1), help="At most (default: that of the refits).")
+@click.option("--lr", type=click.FloatRange(min=0, min_open=True), help="Step of Adam.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads of torch.")
+@_JSON
+@click.pass_context
+def train(
+    ctx: click.Context,
+    kind: str,
+    epochs: int | None,
+    lr: float | None,
+    seed: int,
+    device: str,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """One fit to what the store holds, measured on the held-out materials and not kept.
+
+    base learns IPA spectra, transfer starts from a base and learns RPA, direct learns RPA from
+    nothing. What `farm predict` uses comes from the farm's own refits.
+
+    \b
+    farm train transfer
+    farm train direct --epochs 300 --seed 1 --json
+    """
+    from trainer.dataset import load_dataset
+    from trainer.trial import trial
+
+    changes = {"epochs": epochs, "lr": lr, "seed": seed, "device": device, "threads": threads}
+    document = trial(
+        load_dataset(_settings(ctx).store_path),
+        "base" if kind == "base" else "transfer" if kind == "transfer" else "direct",
+        {key: value for key, value in changes.items() if value is not None},
+    )
+    if as_json:
+        _echo_json(document)
+        return
+    click.echo(
+        f"{kind}: {document['n_learning']} materials, best epoch {document['best_epoch'] + 1} of "
+        f"{document['epochs']}, {document['seconds']:.0f} s"
+    )
+    for name, metrics in document["metrics"].items():
+        click.echo(
+            f"  {name:12s} held-out median over {metrics['n']}: SC {metrics['median_sc']:.3f}, "
+            f"MSE {metrics['median_mse']:.3f}, MAE {metrics['median_mae']:.3f}"
+        )
+
+
+@click.group()
+def checkpoints() -> None:
+    """Versions of the model: list, promote, go back."""
+
+
+@checkpoints.command("list")
+@_JSON
+@click.pass_context
+def list_checkpoints(ctx: click.Context, as_json: bool) -> None:
+    """Every version, oldest first; the one in use is marked.
+
+    \b
+    farm checkpoints list --json
+    """
+    from farm.errors import CheckpointError
+    from trainer.card import read_card
+    from trainer.registry import Registry
+
+    registry = Registry(_settings(ctx).checkpoints_dir)
+    latest = registry.latest()
+    cards = []
+    damaged = 0
+    for version in registry.versions():
+        try:
+            cards.append(read_card(registry.directory / version))
+        except CheckpointError as error:
+            damaged += 1
+            click.echo(f"farm: {error}", err=True)
+    if as_json:
+        _echo_json([_card_row(card, latest) for card in cards])
+    for card in cards if not as_json else ():
+        mark = "*" if card.version == latest else " "
+        click.echo(
+            f"{mark} {card.version}  {card.created}  {card.n_train:6d} materials  "
+            f"held-out median SC {card.median_sc:.3f}"
+        )
+    if not cards:
+        click.echo("no checkpoint yet", err=True)
+    if damaged:
+        ctx.exit(1)
+
+
+def _card_row(card: Card, latest: str | None) -> dict[str, Any]:
+    return {
+        "version": card.version,
+        "latest": card.version == latest,
+        "parent": card.parent,
+        "created": card.created,
+        "n_train": card.n_train,
+        "median_sc": card.median_sc,
+    }
+
+
+@checkpoints.command()
+@click.argument("version")
+@click.pass_context
+def promote(ctx: click.Context, version: str) -> None:
+    """Verify VERSION and make it the latest.
+
+    \b
+    farm checkpoints promote 0003-8be2d1
+    """
+    from trainer.registry import Registry
+
+    Registry(_settings(ctx).checkpoints_dir).promote(version)
+    click.echo(f"latest is {version}")
+
+
+@checkpoints.command()
+@click.pass_context
+def rollback(ctx: click.Context) -> None:
+    """Back to the version from which the latest was made.
+
+    \b
+    farm checkpoints rollback
+    """
+    from trainer.registry import Registry
+
+    click.echo(f"latest is {Registry(_settings(ctx).checkpoints_dir).rollback()}")
+
+
+@click.command()
+@click.argument("dest", required=False, type=_PATH)
+@click.option("--from", "source", required=True, type=_PATH, help="A directory of checkpoints.")
+@click.option("--version", help="Which (default: the latest there).")
+@click.pass_context
+def pull(ctx: click.Context, dest: Path | None, source: Path, version: str | None) -> None:
+    """Copy a checkpoint from another farm to DEST (default: this farm's), verified by its hashes.
+
+    It is used at once where there was none; else `farm checkpoints promote` it.
+
+    \b
+    farm pull --from /shared/farm-home/checkpoints
+    """
+    from trainer.registry import Registry
+
+    if not source.is_dir():
+        raise InputError(f"{source} is not a directory", fix="Give the checkpoints directory of a farm")
+    registry = Registry(dest or _settings(ctx).checkpoints_dir)
+    card = registry.pull(source, version)
+    in_use = registry.latest() == card.version
+    hint = "in use" if in_use else f"to use it: `farm checkpoints promote {card.version}`"
+    click.echo(f"{card.version} is in {registry.directory}, verified; {hint}")
