@@ -181,7 +181,7 @@ def _named_crystal(
     symbols = [Element.from_Z(int(numbers[i])).symbol for i in order]
     ranked = sorted(range(len(order)), key=lambda i: (_electronegativity(symbols[i]), symbols[i], i))
     crystal = Crystal(
-        material_id=material_id or "unnamed",
+        material_id="unnamed" if material_id is None else material_id,
         lattice_angstrom=_rows(lattice.tolist()),
         species=tuple(symbols[i] for i in ranked),
         frac_coords=_rows([(positions[order[i]] % 1.0).tolist() for i in ranked]),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from celery import Celery, signals
+from celery.exceptions import SecurityWarning
 
 from farm.backlog import Backlog
 from farm.errors import BrokerError
@@ -41,6 +43,8 @@ def serve(
     on_leave: called after the last task, before the process ends
     state:    what ``farm status`` lists for this worker
     """
+    # Celery warns whoever runs as root, as containers do; there is nothing to run pickles for.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
     # SIGTERM means: finish what ends within seconds, hand the rest over. Read by celery on import.
     os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")
     description = {"role": name.split("@")[0], "slots": slots or 0, **(state or {})}
@@ -55,7 +59,7 @@ def serve(
         report()
         sender.timer.call_repeatedly(_REPORT_EVERY_S, report)
 
-    def leave(**_: Any) -> None:
+    def leave() -> None:
         try:
             on_leave()
             backlog.forget_worker(name)
@@ -63,7 +67,6 @@ def serve(
             LOGGER.warning("%s", error)
 
     signals.worker_ready.connect(ready, weak=False)
-    signals.worker_shutdown.connect(leave, weak=False)
     # Logging is set up by the role: celery must not replace it.
     signals.setup_logging.connect(lambda **_: None, weak=False)
     worker = app.Worker(
@@ -77,6 +80,9 @@ def serve(
         without_mingle=True,
         quiet=True,
     )
-    worker.start()
+    try:
+        worker.start()
+    finally:
+        leave()  # also after a cold shutdown, which leaves by SystemExit
     if worker.exitcode:
         raise SystemExit(worker.exitcode)

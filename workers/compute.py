@@ -175,7 +175,9 @@ def _parameters(context: StepContext) -> dict[str, Any]:
 
 def _programs(records: list[Record]) -> dict[str, str]:
     versions = {"farm": farm.__version__}
-    versions |= {"pw.x": record.program for record in records if record.program}
+    for record in records:
+        if record.program:
+            versions["pw.x"] = record.program
     return versions
 
 

@@ -77,7 +77,7 @@ def test_versions_are_numbered_and_end_in_their_cards_digest(registry, written):
 
 
 def test_nothing_half_written_is_left_or_seen(registry, small_config, monkeypatch):
-    def full_disk(self: Path, target: Path) -> Path:
+    def full_disk(*_: Path) -> Path:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "rename", full_disk)

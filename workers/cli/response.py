@@ -191,3 +191,7 @@ def _plot(path: Path, result: Response) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
     plt.close(figure)
+
+
+if __name__ == "__main__":
+    response()

@@ -65,6 +65,11 @@ class PwSession:
         return bool(self._processes) and self._processes[-1].poll() is None
 
     @property
+    def process_ids(self) -> list[int]:
+        """Process ids of all attempts so far."""
+        return [process.pid for process in self._processes]
+
+    @property
     def usage(self) -> Usage:
         """What all attempts cost together."""
         return sum((process.usage for process in self._processes), start=Usage())

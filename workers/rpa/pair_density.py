@@ -13,8 +13,9 @@ from farm.spectrum import ComplexArray
 from workers.rpa.wavefunctions import Wavefunctions
 
 # Part of the alias-free box that is used. What folds back are the tails of u_c* u_v far beyond the
-# wavefunction cutoff: spectra change by 5e-5 at 0.6, 1e-5 at 0.65, less than 1e-6 at 0.8.
-BOX_FRACTION = 0.75
+# wavefunction cutoff: at 60 Ry spectra change by 5e-5 at 0.6 and less than 1e-6 at 0.8; the rest is
+# for low cutoffs (h-BN at 20 Ry: 6e-4 at 0.8, below 1e-5 at 0.9).
+BOX_FRACTION = 0.9
 
 
 class PairDensityBox:

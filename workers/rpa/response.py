@@ -202,7 +202,7 @@ def _amplitudes(part: Channel, heads: ComplexArray, densities: ComplexArray) -> 
     x = np.empty((len(heads), 2, n_cosets, n_heads + n_functions))
     # -i v/(e_c - e_v) is the matrix element of the real function e_a . r.
     head = -1j * np.einsum("tx,cax->tca", heads, part.heads)
-    body = (part.functions @ densities.T).reshape(n_cosets, n_functions, -1).transpose(2, 0, 1)
+    body = (part.functions @ densities.T).reshape(n_cosets, n_functions, len(heads)).transpose(2, 0, 1)
     x[:, 0, :, :n_heads], x[:, 1, :, :n_heads] = head.real, head.imag
     x[:, 0, :, n_heads:], x[:, 1, :, n_heads:] = body.real, body.imag
     x /= np.sqrt(n_cosets)

@@ -17,7 +17,12 @@ from farm.job import Engine, Outcome, Stage
 from farm.result import Correction, LadderStep, Result, StageUsage
 from farm.store import StoreWriter, open_store
 
-PROTOCOL = {"n_energies": 101, "energy_max_ev": 20.0, "functional": "PBE", "kshift": [1 / 64, 2 / 64, 3 / 64]}
+PROTOCOL = {
+    "n_energies": 101,
+    "energy_max_ev": 20.0,
+    "functional": "PBE",
+    "kshift": [1 / 64, 2 / 64, 3 / 64],
+}
 
 
 def make_eps(seed: int, n_energies: int = 101) -> np.ndarray:

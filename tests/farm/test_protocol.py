@@ -1,0 +1,101 @@
+"""Protocols: frozen, hashed, with named errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from farm.errors import ProtocolError
+from farm.protocol import PRESETS, Protocol, load_protocol
+
+
+def test_the_paper_preset_is_the_published_protocol() -> None:
+    paper = PRESETS["paper"]
+    assert (paper.ecutwfc_ry, paper.ecutwfc_step_ry, paper.energy_tolerance_kcal_mol) == (60, 5, 1.0)
+    assert (paper.ground_state_kppa, paper.response_kppa) == (1500, 1500)
+    assert paper.response_kshift == (1 / 64, 2 / 64, 3 / 64)
+    assert (paper.n_energies, paper.energy_max_ev, paper.damping_ev) == (2001, 20.0, 0.3)
+    assert paper.gmax_mry[:3] == (0, 2000, 4000)
+    assert (paper.similarity_threshold, paper.green_function) == (0.9, "time-ordered")
+
+
+def test_the_hash_follows_every_field() -> None:
+    base = Protocol()
+    assert Protocol().hash == base.hash
+    changed = {
+        name: Protocol.model_validate({**base.to_dict(), name: value}).hash for name, value in OTHER.items()
+    }
+    assert len({base.hash, *changed.values()}) == len(OTHER) + 1
+    # The fields with one allowed value cannot change; all others are covered above.
+    assert set(OTHER) == set(Protocol.model_fields) - {"functional", "pseudopotentials", "bands"}
+
+
+OTHER = {
+    "ecutwfc_ry": 65,
+    "ecutwfc_step_ry": 10,
+    "ecutwfc_max_ry": 100,
+    "ecutrho_per_ecutwfc": 3.0,
+    "ground_state_kppa": 1000,
+    "ground_state_kppa_max": 9000,
+    "energy_tolerance_kcal_mol": None,
+    "scf_threshold_ry": 1e-8,
+    "max_scf_iterations": 50,
+    "response_kppa": 1000,
+    "response_kshift": (0.0, 0.0, 0.0),
+    "energy_window_ev": 24.0,
+    "metal_gap_ev": 0.1,
+    "energy_max_ev": 15.0,
+    "n_energies": 1001,
+    "damping_ev": 0.1,
+    "green_function": "retarded",
+    "gmax_step_mry": 1000,
+    "gmax_max_mry": 8000,
+    "similarity_threshold": 0.95,
+}
+
+
+def test_a_protocol_survives_json() -> None:
+    for preset in PRESETS.values():
+        assert Protocol.from_dict(preset.to_dict()) == preset
+
+
+def test_a_protocol_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        PRESETS["demo"].damping_ev = 0.1  # type: ignore[misc]  # that is the point
+
+
+def test_every_field_has_unit_and_kind() -> None:
+    for name, field in Protocol.model_json_schema()["properties"].items():
+        assert field["kind"] in ("physics", "numerics"), name
+        assert "unit" in field, name
+
+
+def test_a_file_changes_fields_of_a_preset(tmp_path: Path) -> None:
+    path = tmp_path / "fine.toml"
+    path.write_text("preset = 'demo'\ndamping_ev = 0.1\n")
+    protocol = load_protocol(str(path))
+    assert protocol == PRESETS["demo"].model_copy(update={"damping_ev": 0.1})
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("damping = 0.1\n", r"field damping: .*extra inputs"),
+        ("damping_ev = -1\n", "field damping_ev: .*greater than 0"),
+        ("preset = 'quick'\n", "no preset 'quick'"),
+        ("damping_ev =\n", "not valid TOML"),
+    ],
+)
+def test_a_wrong_file_is_named_with_its_field(tmp_path: Path, text: str, told: str) -> None:
+    path = tmp_path / "wrong.toml"
+    path.write_text(text)
+    with pytest.raises(ProtocolError, match=told) as caught:
+        load_protocol(str(path))
+    assert "wrong.toml" in str(caught.value)
+
+
+def test_an_unknown_protocol_names_the_known() -> None:
+    with pytest.raises(ProtocolError, match="paper, demo"):
+        load_protocol("papre")

@@ -1,0 +1,44 @@
+"""Settings: precedence, and one clear error for what is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from farm.errors import SettingsError
+from farm.settings import load_settings
+
+
+def test_flags_win_over_environment_over_file(tmp_path: Path) -> None:
+    (tmp_path / "farm.toml").write_text("slots = 2\nlease_s = 7\nname = 'filed'\n")
+    environment = {"FARM_HOME": str(tmp_path), "FARM_SLOTS": "3", "FARM_NAME": "environs"}
+    settings = load_settings({"slots": 4, "name": None}, environment)
+    assert (settings.home, settings.lease_s, settings.name, settings.slots) == (tmp_path, 7, "environs", 4)
+
+
+def test_everything_lives_in_the_home(tmp_path: Path) -> None:
+    settings = load_settings({"home": tmp_path}, {})
+    assert settings.store_path == tmp_path / "spectra.h5"
+    assert all(
+        tmp_path in p.parents for p in (settings.checkpoints_dir, settings.scratch_dir, settings.logs_dir)
+    )
+
+
+@pytest.mark.parametrize(
+    ("file", "environment", "told"),
+    [
+        ("slot = 2\n", {}, r"farm\.toml: slot: .*Known settings: name"),
+        ("slots = 0\n", {}, r"farm\.toml: slots: .*greater than or equal to 1"),
+        ("slots = [\n", {}, r"farm\.toml: not valid TOML"),
+        ("", {"FARM_LEASE_S": "long"}, "environment: FARM_LEASE_S: .*number"),
+        ("", {"FARM_NAME": "a:b"}, "environment: FARM_NAME: "),
+        ("home = '/elsewhere'\n", {}, "home cannot be set there"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_source(
+    tmp_path: Path, file: str, environment: dict[str, str], told: str
+) -> None:
+    (tmp_path / "farm.toml").write_text(file)
+    with pytest.raises(SettingsError, match=told):
+        load_settings({"home": tmp_path}, environment)

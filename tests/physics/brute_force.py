@@ -1,0 +1,60 @@
+"""The response by the defining sums: no symmetry, no binning, no real-space box, no Schur complement.
+
+eps_GG'(w) over an explicit list of k-points that holds every member of every star, and eps_M as the
+inverse of the head of the inverse matrix.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from farm.kpoints import FloatArray, IntArray
+from farm.spectrum import ComplexArray
+from farm.units import HARTREE_EV
+from workers.rpa.projectors import NonlocalPotential, read_pseudopotentials
+from workers.rpa.save import read_save
+from workers.rpa.velocity import velocity
+from workers.rpa.wavefunctions import Wavefunctions, read_wavefunctions
+
+
+def pair_densities(waves: Wavefunctions, n_valence: int, millers: IntArray) -> ComplexArray:
+    """<c| exp(i G . r) |v> = sum_G' c_c*(G' + G) c_v(G'), shape ``(n_g, n_c, n_v)``."""
+    index = {tuple(m): i for i, m in enumerate(waves.millers.tolist())}
+    c = waves.coefficients
+    result = np.zeros((len(millers), len(c) - n_valence, n_valence), dtype=np.complex128)
+    for i, g in enumerate(millers):
+        pairs = [(index.get(tuple(m)), j) for j, m in enumerate((waves.millers + g).tolist())]
+        to, of = np.array([(a, b) for a, b in pairs if a is not None]).T
+        result[i] = c[n_valence:, to].conj() @ c[:n_valence, of].T
+    return result
+
+
+def brute_force(
+    save_dir: Path, millers: IntArray, energies_ev: FloatArray, damping_ev: float
+) -> ComplexArray:
+    """eps_M along x, y, z with the local fields of ``millers`` (0 excluded), shape ``(3, n_energies)``.
+
+    Time-ordered. Every k-point of the save has the same weight.
+    """
+    save = read_save(save_dir)
+    nonlocal_part = NonlocalPotential(save, read_pseudopotentials(save, None))
+    w, eta = energies_ev / HARTREE_EV, damping_ev / HARTREE_EV
+    n_g = len(millers)
+    lengths = np.linalg.norm(millers @ save.reciprocal, axis=1)
+    eps = np.tile(np.eye(n_g + 1, dtype=np.complex128), (3, w.size, 1, 1))
+    n = save.n_valence
+    for i, levels in enumerate(save.eigenvalues):
+        waves = read_wavefunctions(save, i)
+        gaps = levels[n:, None] - levels[None, :n]
+        v = velocity(waves, save.reciprocal, nonlocal_part, slice(n, save.n_bands), slice(0, n))
+        body = (pair_densities(waves, n, millers) / lengths[:, None, None]).reshape(n_g, -1)
+        e = gaps.ravel()
+        g = 1 / (w[:, None] + 1j * eta - e) - 1 / (w[:, None] - 1j * eta + e)
+        for a in range(3):
+            x = np.concatenate([(v[a] / gaps).reshape(1, -1), body])
+            factor = 8 * np.pi / save.volume / len(save.kpoints)
+            eps[a] -= factor * np.einsum("it,wt,jt->wij", x.conj(), g, x, optimize=True)
+    result: ComplexArray = 1 / np.linalg.inv(eps)[:, :, 0, 0]
+    return result

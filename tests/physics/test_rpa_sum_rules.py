@@ -1,0 +1,116 @@
+"""Checks of the response that need no reference."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from decks import Deck, RunPw, fcc, reduced
+
+from farm.errors import CalculationError, InputError, MissingProgramError
+from farm.units import HARTREE_EV
+from workers.rpa.projectors import NonlocalPotential, read_pseudopotentials
+from workers.rpa.response import ResponseRequest, compute_response
+from workers.rpa.save import read_save
+from workers.rpa.velocity import velocity
+from workers.rpa.wavefunctions import read_wavefunctions
+
+ENERGIES = np.linspace(0.0, 30.0, 301)
+
+
+def request(**changes: object) -> ResponseRequest:
+    base = ResponseRequest(
+        gmax_mry=(0, 2000, 8000), energies_ev=ENERGIES, damping_ev=0.3, green_function="retarded"
+    )
+    return dataclasses.replace(base, **changes)  # type: ignore[arg-type]  # fields by name
+
+
+def test_absorption_is_not_negative(boron_nitride_small: Path) -> None:
+    retarded = compute_response(boron_nitride_small, request()).eps
+    assert retarded.imag[..., 0] == pytest.approx(0.0, abs=1e-10)
+    assert retarded.imag[..., 1:].min() > 0
+    ordered = compute_response(boron_nitride_small, request(green_function="time-ordered")).eps
+    assert ordered.imag.min() > 0
+    assert ordered.imag[..., 0].min() > 1e-3  # the offset that marks a time-ordered spectrum
+
+
+def test_smaller_gmax_is_a_leading_block(boron_nitride_small: Path) -> None:
+    ladder = compute_response(boron_nitride_small, request())
+    alone = compute_response(boron_nitride_small, request(gmax_mry=(0, 2000)))
+    ipa = compute_response(boron_nitride_small, request(gmax_mry=(0,)))
+    assert np.allclose(ladder.eps[:2], alone.eps, rtol=0, atol=1e-5)
+    assert np.allclose(ladder.eps[:1], ipa.eps, rtol=0, atol=1e-10)
+    assert ladder.n_g[:2] == alone.n_g
+    assert np.abs(ladder.eps[0] - ladder.eps[1])[2].max() > 0.1
+
+
+def test_in_plane_fields_do_not_couple_to_the_first_shells(boron_nitride_small: Path) -> None:
+    # 2000 mRy hold only (00l): the false convergence of the published ladder.
+    ladder = compute_response(boron_nitride_small, request())
+    assert ladder.n_g[1] == 7
+    assert np.allclose(ladder.eps[0, 0], ladder.eps[1, 0], rtol=0, atol=1e-9)
+    assert np.abs(ladder.eps[0, 0] - ladder.eps[2, 0]).max() > 0.1
+
+
+def test_oscillator_strength_grows_with_bands_towards_the_f_sum(diamond_small: Path, run_pw: RunPw) -> None:
+    """int w Im eps dw -> (pi/2) w_p^2, w_p^2 = 4 pi n_electrons / V."""
+    crystal = fcc(3.567, ("C", "C"))
+    kpoints, weights = reduced(crystal, (2, 2, 2))
+    few_bands = run_pw(Deck(crystal=crystal, kpoints=kpoints, weights=weights, n_bands=8))
+    wide = request(gmax_mry=(0,), energies_ev=np.linspace(0, 150, 3001), damping_ev=0.1)
+    save = read_save(diamond_small)
+    expected = np.pi / 2 * 4 * np.pi * 2 * save.n_valence / save.volume
+    shares = []
+    for directory in (few_bands, diamond_small):
+        eps = compute_response(directory, wide).eps[0, 0].imag
+        energies = wide.energies_ev / HARTREE_EV
+        shares.append(float(np.trapezoid(eps * energies, energies)) / expected)
+    assert 0.5 < shares[0] < shares[1] - 0.05
+    assert shares[1] < 1.0
+
+
+def test_velocities_are_the_slopes_of_the_bands(run_pw: RunPw) -> None:
+    """<n|v|n> against (e(k+d) - e(k-d))/2d: GaN, with s, p and d projectors."""
+    centre, step = np.array([0.13, 0.21, 0.34]), 0.004
+    offsets = np.concatenate([np.zeros((1, 3)), step * np.eye(3), -step * np.eye(3)])
+    deck = Deck(
+        crystal=fcc(4.50, ("Ga", "N")),
+        kpoints=centre + offsets,
+        weights=[1.0] * 7,
+        n_bands=12,
+        scf_grid=(2, 2, 2),
+        cutoff_ry=60,
+    )
+    save = read_save(run_pw(deck))
+    bands = slice(0, save.n_bands)
+    nonlocal_part = NonlocalPotential(save, read_pseudopotentials(save, None))
+    waves = read_wavefunctions(save, 0)
+    v = velocity(waves, save.reciprocal, nonlocal_part, bands, bands)
+    diagonal = np.einsum("xnn->nx", v)
+    assert np.abs(diagonal.imag).max() < 1e-12
+    assert np.allclose(v, v.conj().transpose(0, 2, 1), atol=1e-10)
+    slopes = (save.eigenvalues[1:4] - save.eigenvalues[4:7]).T / (2 * step)  # per crystal k
+    assert np.abs(diagonal.real @ save.reciprocal.T - slopes).max() < 1e-3
+    kinetic = np.einsum(
+        "ng,gx->nx", np.abs(waves.coefficients) ** 2, (centre + waves.millers) @ save.reciprocal
+    )
+    assert np.abs(kinetic @ save.reciprocal.T - slopes).max() > 0.05  # the commutator is not small
+
+
+def test_what_is_missing_is_named(diamond_small: Path, tmp_path: Path) -> None:
+    only_xml = tmp_path / "x.save"
+    only_xml.mkdir()
+    (only_xml / "data-file-schema.xml").write_bytes((diamond_small / "data-file-schema.xml").read_bytes())
+    with pytest.raises(MissingProgramError, match=r"C_ONCV_PBE-1\.2\.upf is missing"):
+        compute_response(only_xml, request())
+    with pytest.raises(InputError, match=r"no wavefunctions of k-point 1 \(wfc1\.dat\)"):
+        compute_response(only_xml, request(), pseudo_dir=diamond_small)
+    whole = (diamond_small / "wfc1.dat").read_bytes()
+    (only_xml / "wfc1.dat").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CalculationError, match="is cut short"):
+        compute_response(only_xml, request(), pseudo_dir=diamond_small)
+    (only_xml / "wfc1.dat").write_bytes((diamond_small / "wfc2.dat").read_bytes())
+    with pytest.raises(CalculationError, match="is of another run"):
+        compute_response(only_xml, request(), pseudo_dir=diamond_small)

@@ -1,0 +1,191 @@
+"""`farm predict`, `train`, `checkpoints` and `pull` as a user types them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from farm.crystal import crystal_from_structure
+from farm.errors import CheckpointError, InputError
+from farm.spectrum import energy_grid_ev, kramers_kronig_real
+from trainer import cli
+from trainer.fit import FitPlan
+from trainer.plot import plot_predictions
+from trainer.predict import Predictor, Property, derive
+from trainer.refit import RefitPlan, refit_dataset
+from trainer.registry import Registry
+
+
+@pytest.fixture
+def home(tmp_path, small_config, dataset_of, monkeypatch):
+    """A farm with two checkpoints, the first of them in use."""
+    monkeypatch.setenv("FARM_HOME", str(tmp_path / "home"))
+    registry = Registry(tmp_path / "home" / "checkpoints")
+    plan = RefitPlan(
+        base=FitPlan(epochs=3, lr=1e-2, threads=1),
+        transfer=FitPlan(epochs=3, lr=1e-3, threads=1),
+        model=small_config,
+    )
+    for n_materials in (20, 40):
+        refit_dataset(dataset_of(n_materials), registry, now=datetime(2026, 1, 2, tzinfo=UTC), plan=plan)
+    registry.promote(registry.versions()[0])
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def good_cif(tmp_path, rock_salt):
+    path = tmp_path / "good.cif"
+    path.write_text(rock_salt("Mg", "O", 4.21).to_structure().to(fmt="cif"))
+    return path
+
+
+@pytest.fixture
+def bad_cif(tmp_path):
+    path = tmp_path / "bad.cif"
+    path.write_text("data_nothing\n_cell_length_a 4.2\n")
+    return path
+
+
+def run(command, *arguments):
+    return CliRunner().invoke(command, [str(a) for a in arguments], obj={"home": None})
+
+
+def test_one_good_file_is_one_document(home, good_cif):
+    result = run(cli.predict, good_cif, "--json")
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert document["material"].startswith("MgO")
+    assert (document["rung"], document["property"]) == ("rpa", "eps")
+    assert document["checkpoint"] == Registry(home / "checkpoints").latest()
+    assert np.allclose(document["energies_ev"], energy_grid_ev(41))
+    assert len(document["values"]) == 41
+    assert min(document["values"]) >= 0
+    assert document["milliseconds"] > 0
+
+
+def test_a_bad_file_is_reported_and_the_rest_goes_on(home, good_cif, bad_cif, tmp_path):
+    metal = tmp_path / "metal.cif"
+    metal.write_text(good_cif.read_text().replace("Mg", "Ti"))
+    result = run(cli.predict, bad_cif, metal, good_cif, "--json")
+    assert result.exit_code == 1
+    assert [d["formula"] for d in json.loads(result.stdout)] == ["MgO"]
+    assert "bad.cif" in result.stderr
+    assert "does not know Ti" in result.stderr
+
+
+def test_rung_and_checkpoint_are_those_asked_for(home, good_cif):
+    registry = Registry(home / "checkpoints")
+    other = registry.versions()[1]
+    spectra = {}
+    for rung in ("ipa", "rpa"):
+        result = run(cli.predict, good_cif, "--json", "--rung", rung, "--checkpoint", other)
+        document = json.loads(result.stdout)
+        assert (document["rung"], document["checkpoint"]) == (rung, other)
+        spectra[rung] = document["values"]
+    by_path = run(cli.predict, good_cif, "--json", "--checkpoint", registry.directory / other)
+    assert json.loads(by_path.stdout)["values"] == spectra["rpa"] != spectra["ipa"]
+
+
+def test_without_a_checkpoint_the_error_says_how_to_get_one(tmp_path, good_cif, monkeypatch):
+    monkeypatch.setenv("FARM_HOME", str(tmp_path / "empty"))
+    result = run(cli.predict, good_cif)
+    assert isinstance(result.exception, CheckpointError)
+    assert "farm pull" in result.exception.fix
+
+
+def test_plot_is_written_and_an_unknown_type_refused(home, good_cif, tmp_path):
+    result = run(cli.predict, good_cif, "--plot", tmp_path / "spectrum.png")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "spectrum.png").read_bytes().startswith(b"\x89PNG")
+    assert "maximum" in result.stdout
+    predictor = Predictor.load(home / "checkpoints")
+    from farm.sources import read_source
+
+    prediction = predictor.predict(next(iter(read_source(good_cif))))
+    with pytest.raises(InputError, match="xyz"):
+        plot_predictions([prediction], [prediction.values], tmp_path / "spectrum.xyz")
+
+
+def test_properties_follow_from_im_eps():
+    energies_ev = energy_grid_ev(401)
+    # A Lorentz oscillator, whose Re eps is known.
+    eps = 1 + 60.0 / (64.0 - energies_ev**2 - 1j * energies_ev * 0.6)
+    assert np.allclose(kramers_kronig_real(eps.imag, energies_ev), eps.real, atol=0.2)
+    index = derive(eps.imag, energies_ev, Property.REFRACTIVE_INDEX)
+    assert index[0] == pytest.approx(np.sqrt(1 + 60 / 64), abs=0.05)
+    absorption = derive(eps.imag, energies_ev, Property.ABSORPTION)
+    assert absorption.max() > 1e5
+    assert 7.5 < energies_ev[absorption.argmax()] < 9.5
+    assert derive(eps.imag, energies_ev, Property.REFLECTIVITY)[0] == pytest.approx(0.027, abs=0.01)
+
+
+def test_supercell_file_gives_the_spectrum_of_its_cell(home, rock_salt, tmp_path):
+    structure = rock_salt("Mg", "O", 4.21).to_structure()
+    predictor = Predictor.load(home / "checkpoints")
+    one = predictor.eps_imag_mean(crystal_from_structure(structure))
+    structure.make_supercell([2, 1, 1])
+    other = predictor.eps_imag_mean(replace(rock_salt("Mg", "O", 4.21), **as_sites(structure)))
+    assert np.allclose(one, other, atol=1e-4)
+
+
+def as_sites(structure):
+    return {
+        "lattice_angstrom": tuple(map(tuple, structure.lattice.matrix.tolist())),
+        "species": tuple(site.specie.symbol for site in structure),
+        "frac_coords": tuple(map(tuple, structure.frac_coords.tolist())),
+    }
+
+
+def test_list_promote_rollback(home):
+    versions = Registry(home / "checkpoints").versions()
+    rows = json.loads(run(cli.checkpoints, "list", "--json").stdout)
+    assert [(row["version"], row["latest"]) for row in rows] == [(versions[0], True), (versions[1], False)]
+    assert rows[1]["parent"] == versions[0]
+    assert run(cli.checkpoints, "promote", versions[1]).stdout == f"latest is {versions[1]}\n"
+    listed = run(cli.checkpoints, "list").stdout.splitlines()
+    assert [line[0] for line in listed] == [" ", "*"]
+    assert run(cli.checkpoints, "rollback").stdout == f"latest is {versions[0]}\n"
+    assert isinstance(run(cli.checkpoints, "promote", "0042-000000").exception, CheckpointError)
+
+
+def test_list_names_a_damaged_card_and_goes_on(home):
+    registry = Registry(home / "checkpoints")
+    (registry.path() / "card.json").write_text("{")
+    result = run(cli.checkpoints, "list", "--json")
+    assert result.exit_code == 1
+    assert [row["version"] for row in json.loads(result.stdout)] == registry.versions()[1:]
+    assert registry.versions()[0] in result.stderr
+
+
+def test_pull_makes_an_empty_farm_able_to_predict(home, tmp_path, good_cif, monkeypatch):
+    monkeypatch.setenv("FARM_HOME", str(tmp_path / "laptop"))
+    result = run(cli.pull, "--from", home / "checkpoints")
+    assert result.exit_code == 0, result.output
+    assert "in use" in result.stdout
+    assert run(cli.predict, good_cif).exit_code == 0
+    newest = Registry(home / "checkpoints").versions()[1]
+    result = run(
+        cli.pull, tmp_path / "laptop" / "checkpoints", "--from", home / "checkpoints", "--version", newest
+    )
+    assert f"farm checkpoints promote {newest}" in result.stdout
+    assert isinstance(run(cli.pull, "--from", tmp_path / "nowhere").exception, InputError)
+
+
+def test_loading_the_commands_loads_no_torch():
+    code = "import sys, trainer.cli; sys.exit(any(m in sys.modules for m in ('torch', 'h5py', 'pymatgen')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("command", [cli.predict, cli.train, cli.checkpoints, cli.pull])
+def test_every_command_has_help_with_examples(command):
+    result = run(command, "--help")
+    assert result.exit_code == 0
+    if command is not cli.checkpoints:
+        assert f"farm {command.name} " in result.output

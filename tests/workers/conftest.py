@@ -1,0 +1,102 @@
+"""Real pw.x on a two-atom cell; where it is missing tests are skipped, but fail in CI."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from farm.crystal import Crystal
+from farm.pseudopotentials import count_electrons, entry, pseudopotential_directory
+from workers.qe.inputs import PwInput
+from workers.qe.jobs import PwSession
+
+
+@pytest.fixture(scope="session")
+def qe_fixtures() -> Path:
+    """One folder a recorded run, named after what went wrong."""
+    return Path(__file__).parent.parent / "fixtures" / "qe"
+
+
+@pytest.fixture(scope="session")
+def pseudo_dir() -> Path:
+    """The folder of the UPF files."""
+    directory = pseudopotential_directory()
+    if not (directory / entry("C").file).is_file():
+        _missing(f"pseudopotentials in {directory}")
+    return directory
+
+
+@pytest.fixture(scope="session")
+def pw_x(pseudo_dir: Path) -> Path:
+    """The folder of the UPF files, with pw.x on PATH."""
+    if shutil.which("pw.x") is None:
+        _missing("pw.x")
+    return pseudo_dir
+
+
+@pytest.fixture
+def diamond() -> Crystal:
+    """Two carbon atoms."""
+    a = 1.7835
+    return Crystal(
+        material_id="C",
+        lattice_angstrom=((0.0, a, a), (a, 0.0, a), (a, a, 0.0)),
+        species=("C", "C"),
+        frac_coords=((0.0, 0.0, 0.0), (0.25, 0.25, 0.25)),
+    )
+
+
+@pytest.fixture
+def pw_input(diamond: Crystal) -> PwInput:
+    """A crude scf of diamond: a tenth of a second."""
+    return PwInput(
+        calculation="scf",
+        lattice_angstrom=diamond.lattice_angstrom,
+        species=diamond.species,
+        frac_coords=diamond.frac_coords,
+        pseudo_files={"C": entry("C").file},
+        masses_amu={"C": 12.011},
+        pseudo_dir="../pseudo/",
+        ecutwfc_ry=20,
+        ecutrho_ry=80,
+        kgrid=(2, 2, 2),
+        conv_thr_ry=1e-9,
+    )
+
+
+@pytest.fixture
+def make_session(pw_x: Path, tmp_path: Path, diamond: Crystal) -> Callable[..., PwSession]:
+    """Sessions of pw.x runs below the test's directory."""
+    (tmp_path / "pseudo").symlink_to(pw_x)
+
+    def make(pw_input: PwInput, **options: Any) -> PwSession:
+        step = options.pop("step", pw_input.calculation)
+        directory = tmp_path / step
+        directory.mkdir()
+        n_electrons = options.pop("n_electrons", count_electrons(diamond))
+        return PwSession(step, pw_input, directory, n_electrons=n_electrons, **options)
+
+    return make
+
+
+@pytest.fixture
+def qe_texts(qe_fixtures: Path) -> Callable[[str], tuple[str, str, str]]:
+    """Standard output, CRASH and standard error of a recorded failure."""
+
+    def read(name: str) -> tuple[str, str, str]:
+        files = [qe_fixtures / name / file for file in ("pw.out", "CRASH", "pw.err")]
+        stdout, crash, stderr = (file.read_text() if file.is_file() else "" for file in files)
+        return stdout, crash, stderr
+
+    return read
+
+
+def _missing(what: str) -> None:
+    if os.environ.get("CI"):
+        pytest.fail(f"{what} missing: CI must run these tests")
+    pytest.skip(f"{what} missing")

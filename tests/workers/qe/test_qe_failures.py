@@ -1,0 +1,130 @@
+"""Recorded failures -> diagnosis -> remedies, in order and bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from workers.qe.failures import REMEDIES, Diagnosis, Severity, diagnose, diagnose_stagnation, next_remedy
+from workers.qe.inputs import PwInput
+
+Texts = Callable[[str], tuple[str, str, str]]
+
+
+@pytest.mark.parametrize(
+    ("folder", "name", "severity"),
+    [
+        ("scf_not_converged", "scf_unconverged", Severity.NUMERICAL),
+        ("scf_sigkill", "killed", Severity.NUMERICAL),
+        ("scf_oom_ulimit", "out_of_memory", Severity.MACHINE),
+        ("scf_disk_full", "disk_full", Severity.MACHINE),
+        ("nscf_disk_full", "disk_full", Severity.MACHINE),
+        ("scf_mpirun_too_many_slots", "too_few_slots", Severity.MACHINE),
+        ("nscf_some_not_converged", "bands_unconverged", Severity.NUMERICAL),
+        ("nscf_david_few_not_converged", "bands_unconverged", Severity.NUMERICAL),
+        ("nscf_cg_not_converged", "bands_unconverged", Severity.NUMERICAL),
+        ("nscf_paro_not_converged", "killed", Severity.NUMERICAL),
+        ("nscf_david_nbnd_near_pw", "killed", Severity.NUMERICAL),
+        ("nscf_no_scf", "files_corrupt", Severity.NUMERICAL),
+        ("nscf_too_many_bands", "bands_impossible", Severity.INPUT),
+        ("pseudo_wrong_element", "bands_impossible", Severity.INPUT),
+        ("input_typo", "bad_input", Severity.INPUT),
+        ("pseudo_missing", "pseudopotential_missing", Severity.CONFIGURATION),
+        ("max_seconds_mpirun", "time_limit", Severity.NUMERICAL),
+    ],
+)
+def test_recorded_failure_is_named(qe_texts: Texts, folder: str, name: str, severity: Severity) -> None:
+    stdout, crash, stderr = qe_texts(folder)
+    diagnosis = diagnose(stdout, crash=crash, stderr=stderr)
+    assert diagnosis is not None
+    assert (diagnosis.name, diagnosis.severity) == (name, severity)
+    assert diagnosis.evidence
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("S matrix not positive definite", "diagonalization_failed"),
+        ("problems computing cholesky", "diagonalization_failed"),
+        ("charge is wrong: smearing is needed", "needs_smearing"),
+        ("charge is wrong", "charge_wrong"),
+        ("some of the original symmetry operations not satisfied", "symmetry"),
+        ("atoms #  1 and #  2 overlap!", "atoms_overlap"),
+        ("Error in routine broyden (1):", "broyden"),
+        ("No space left on device", "disk_full"),
+        ("Error in routine something_new (1):", "other_error"),
+    ],
+)
+def test_lines_of_the_sources(line: str, name: str) -> None:
+    diagnosis = diagnose(f"     iteration #  1\n     {line}\n\n     stopping ...")
+    assert diagnosis is not None
+    assert (diagnosis.name, diagnosis.evidence) == (name, line)
+
+
+def test_good_run_has_no_diagnosis(qe_texts: Texts) -> None:
+    assert diagnose(qe_texts("nscf_ok")[0]) is None
+
+
+def test_loose_eigenvalues_in_the_middle_of_a_cycle_are_ignored() -> None:
+    early = "iteration #  1\n c_bands:  2 eigenvalues not converged\n iteration #  2\n"
+    assert diagnose(early + "JOB DONE.") is None
+    late = early + "c_bands:  1 eigenvalues not converged\nJOB DONE."
+    found = diagnose(late)
+    assert found is not None
+    assert found.name == "bands_unconverged"
+
+
+def test_stagnation_needs_ten_iterations_without_gain() -> None:
+    def cycle(values: list[float]) -> str:
+        return "".join(f"     estimated scf accuracy    <  {v:.8f} Ry\n" for v in values)
+
+    falling = [2.0 / (i + 1) for i in range(30)]
+    assert diagnose_stagnation(cycle(falling)) is None
+    assert diagnose_stagnation(cycle([1.0, 0.1, *[0.2] * 9])) is None
+    found = diagnose_stagnation(cycle([1.0, 0.1, *[0.2] * 10]))
+    assert found is not None
+    assert found.name == "scf_stagnated"
+
+
+def _walk(name: str, pw_input: PwInput) -> list[tuple[str, PwInput]]:
+    diagnosis = Diagnosis(name=name, evidence="", severity=Severity.NUMERICAL)
+    used: list[str] = []
+    steps = []
+    while (found := next_remedy(diagnosis, used, pw_input)) is not None:
+        remedy, pw_input = found
+        used.append(remedy.name)
+        steps.append((remedy.name, pw_input))
+        assert len(steps) < 10
+    return steps
+
+
+def test_scf_ladder_slows_mixing_then_changes_its_kind(pw_input: PwInput) -> None:
+    steps = [changed for _, changed in _walk("scf_unconverged", pw_input)]
+    assert [s.mixing_beta for s in steps] == [0.4, 0.2, 0.2, 0.2]
+    assert [s.mixing_mode for s in steps] == ["plain", "plain", "local-TF", "local-TF"]
+    assert steps[-1].mixing_ndim == 12
+    assert all(s.startingpot == "file" for s in steps)
+
+
+def test_diagonalisation_ladder(pw_input: PwInput) -> None:
+    steps = [changed.diagonalization for _, changed in _walk("bands_unconverged", pw_input)]
+    assert steps == ["paro", "cg"]
+
+
+def test_killed_is_repeated_once_but_never_with_paro(pw_input: PwInput) -> None:
+    assert [changed for _, changed in _walk("killed", pw_input)] == [pw_input]
+    paro = pw_input.evolve(diagonalization="paro")
+    assert _walk("killed", paro)[0][1].diagonalization == "cg"
+
+
+@pytest.mark.parametrize("name", sorted(REMEDIES))
+def test_every_ladder_ends_and_says_what_it_changes(name: str, pw_input: PwInput) -> None:
+    steps = _walk(name, pw_input)
+    assert len(steps) <= sum(remedy.limit for remedy in REMEDIES[name])
+    assert not any(remedy.changes_physics for remedy in REMEDIES[name])
+
+
+@pytest.mark.parametrize("name", ["disk_full", "pseudopotential_missing", "bad_input", "atoms_overlap"])
+def test_what_no_input_can_mend_has_no_remedy(name: str, pw_input: PwInput) -> None:
+    assert _walk(name, pw_input) == []

@@ -1,0 +1,70 @@
+"""A real Celery worker process whose calculation is a sleep; run by test_worker_processes.py.
+
+Arguments: Redis URL, farm name, lease in seconds, seconds of the calculation, file to log starts to.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import workers.tasks
+from farm.backlog import Backlog
+from farm.broker import connect
+from farm.errors import LeaseLostError
+from farm.job import Job, Outcome, Stage
+from farm.queues import cpu_queue, make_app
+from farm.result import Result, StageUsage
+from farm.serving import serve, worker_name
+
+
+def main(url: str, name: str, lease_s: str, work_s: str, starts: str) -> None:
+    """Serve the cpu queue with one slot."""
+
+    def compute(
+        job: Job,
+        *,
+        scratch: Path,  # noqa: ARG001 - the real signature
+        pseudo_dir: Path,  # noqa: ARG001
+        on_progress: Callable[[Stage, str], None],
+        cancelled: threading.Event,
+    ) -> Result:
+        with Path(starts).open("a", encoding="utf-8") as log:
+            log.write(f"{job.crystal.material_id} {os.getpid()}\n")
+        on_progress(Stage.BANDS, "asleep")
+        end = time.monotonic() + float(work_s)
+        while time.monotonic() < end:
+            if cancelled.wait(0.02):
+                raise LeaseLostError("taken away")
+        return Result(
+            crystal=job.crystal,
+            protocol=job.protocol,
+            protocol_hash=job.protocol_hash,
+            engine=job.engine,
+            outcome=Outcome.METAL,
+            reason="asleep",
+            stages=(StageUsage(stage=Stage.BANDS, cpu_s=0.1, wall_s=0.1, peak_memory_mb=1.0),),
+        )
+
+    workers.tasks.compute = compute
+    app = make_app(url, name=name)
+    backlog = Backlog(connect(url), name=name)
+    owner = worker_name("worker")
+    slot = workers.tasks.Slot(owner=owner, scratch=Path(), pseudo_dir=Path(), lease_s=float(lease_s))
+    workers.tasks.register(app, backlog, slot)
+    serve(
+        app,
+        backlog,
+        name=owner,
+        queue=cpu_queue("native"),
+        slots=1,
+        on_leave=lambda: backlog.release_owner(owner, "stopped"),
+    )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
