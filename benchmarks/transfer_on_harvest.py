@@ -26,7 +26,7 @@ from trainer.dataset import Dataset, TrainingRow, build_dataset
 from trainer.fit import FROM_SCRATCH, TRANSFER, FitPlan
 from trainer.metrics import Score, score_ipa_as_rpa, score_model, summarise
 from trainer.optimate import OptiMate, OptiMateConfig, new_model
-from trainer.refit import fit_rung
+from trainer.rungs import fit_rung
 from trainer.split import Split, SplitRule, split_crystals
 
 

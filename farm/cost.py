@@ -19,13 +19,18 @@ from farm.job import Stage
 from farm.kpoints import grid_divisions, reduce_kpoints, shifted_grid, space_group
 from farm.protocol import Protocol
 from farm.pseudopotentials import count_electrons
+from farm.units import MRY_PER_RY
 
-# Rates in seconds per 1e9 units of work and seconds of start-up, fitted to the bundled crystals
-# under the demo protocol on one core (benchmarks/cost_model.py); the order survives other machines.
-_GROUND_STATE_S_PER_GIGA = 1.0
-_BANDS_S_PER_GIGA = 1.0
-_RESPONSE_S_PER_GIGA = 1.0
-_START_UP_S = {Stage.GROUND_STATE: 0.5, Stage.BANDS: 0.5, Stage.RESPONSE: 0.5}
+# Seconds per 1e9 units of work, and seconds of start-up, fitted by non-negative least squares to the
+# stages of the bundled crystals on one core (benchmarks/cost_model.py prints the fit).
+_SCF_S_PER_GIGA_FFT = 47.0
+_SCF_SETUP_S_PER_GIGA_FFT = 770.0
+_BANDS_S_PER_GIGA_FFT = 17.4
+_BANDS_S_PER_GIGA_SUBSPACE = 0.45
+_RESPONSE_START_S = 0.63
+_RESPONSE_S_PER_GIGA_FFT = 1.1
+_RESPONSE_S_PER_GIGA_PAIR_DENSITY = 0.0144
+_RESPONSE_S_PER_GIGA_OUTER = 0.86
 
 # The published convergence ladder reruns the ground state at two or three cutoffs and two grids.
 _LADDER_RUNS = 5
@@ -66,27 +71,31 @@ def predict_cost(crystal: Crystal, protocol: Protocol) -> CostEstimate:
     grid = shifted_grid(
         grid_divisions(crystal, protocol.response_kppa, even=True), protocol.response_kshift
     )
-    n_bands_k = len(reduce_kpoints(grid, rotations)[0])
+    n_kpoints = len(reduce_kpoints(grid, rotations)[0])
 
-    hamiltonian = n_fft * math.log2(n_fft)
-    scf_work = n_scf * n_occupied * (hamiltonian + n_occupied * n_plane_waves)
-    bands_work = n_bands_k * n_bands * (hamiltonian + n_bands * n_plane_waves)
-    pairs = n_occupied * (n_bands - n_occupied)
-    n_g = max(1.0, count_plane_waves(volume, protocol.gmax_max_mry / 1000))
-    response_work = n_bands_k * pairs * (n_fft / 8 + n_g * n_g)
     runs = 1 if protocol.energy_tolerance_kcal_mol is None else _LADDER_RUNS
-    work = {
-        Stage.GROUND_STATE: runs * scf_work * 1e-9 * _GROUND_STATE_S_PER_GIGA,
-        Stage.BANDS: bands_work * 1e-9 * _BANDS_S_PER_GIGA,
-        Stage.RESPONSE: response_work * 1e-9 * _RESPONSE_S_PER_GIGA,
+    fft = n_fft * math.log2(n_fft) * 1e-9
+    subspace = n_plane_waves * 1e-9
+    pairs = n_kpoints * n_occupied * (n_bands - n_occupied) * 1e-9
+    n_g = count_plane_waves(volume, protocol.gmax_max_mry / MRY_PER_RY)
+    cpu_s = {
+        Stage.GROUND_STATE: runs
+        * fft
+        * (_SCF_S_PER_GIGA_FFT * n_scf * n_occupied + _SCF_SETUP_S_PER_GIGA_FFT),
+        Stage.BANDS: n_kpoints
+        * n_bands
+        * (_BANDS_S_PER_GIGA_FFT * fft + _BANDS_S_PER_GIGA_SUBSPACE * n_bands * subspace),
+        Stage.RESPONSE: _RESPONSE_START_S
+        + _RESPONSE_S_PER_GIGA_FFT * n_kpoints * n_bands * fft
+        + pairs * (_RESPONSE_S_PER_GIGA_PAIR_DENSITY * n_fft + _RESPONSE_S_PER_GIGA_OUTER * n_g**2),
     }
     return CostEstimate(
-        cpu_s={stage: _START_UP_S[stage] + seconds for stage, seconds in work.items()},
+        cpu_s=cpu_s,
         n_electrons=n_electrons,
         n_bands=n_bands,
         n_plane_waves=round(n_plane_waves),
         n_kpoints_scf=n_scf,
-        n_kpoints_bands=n_bands_k,
+        n_kpoints_bands=n_kpoints,
     )
 
 

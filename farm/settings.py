@@ -37,7 +37,7 @@ class Settings(BaseModel):
     tick_s: float = Field(default=0.2, gt=0, description="pause between scheduler ticks")
     max_attempts: int = Field(default=3, ge=1, description="a job whose worker dies this often has failed")
     refit_min_spectra: int = Field(default=8, ge=2, description="RPA spectra before the first refit")
-    refit_growth: float = Field(default=0.5, gt=0, description="growth of the RPA set that calls a refit")
+    refit_growth: float = Field(default=1.0, gt=0, description="growth of the RPA set that calls a refit")
     refit_lease_s: float = Field(default=60.0, ge=1, description="a trainer silent for this long is dead")
 
     @property

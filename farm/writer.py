@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 from celery import Celery
 
@@ -11,7 +12,7 @@ from farm.errors import InputError
 from farm.job import Outcome
 from farm.queues import APPEND
 from farm.result import Result
-from farm.store import Store, StoreWriter
+from farm.store import Store, StoreWriter, open_store
 
 LOGGER = logging.getLogger(__name__)
 
@@ -35,17 +36,34 @@ def store_result(job_id: str, backlog: Backlog, writer: StoreWriter) -> bool:
     return True
 
 
-def report_counts(backlog: Backlog, store: Store) -> None:
-    """Tell the scheduler how many spectra there are."""
-    store.refresh()
-    counts = store.counts()
-    backlog.set_stored_counts(materials=counts.materials, ipa=counts.ipa, rpa=counts.rpa)
+class CountReporter:
+    """Tells the scheduler how many spectra there are, through a reader of the same store."""
+
+    def __init__(self, path: Path, backlog: Backlog) -> None:
+        self._path = path
+        self._backlog = backlog
+        self._store: Store | None = None  # the file is made with the first result
+
+    def report(self) -> None:
+        """Count what is committed and say it."""
+        if self._store is None:
+            if not self._path.is_file():
+                return
+            self._store = open_store(self._path)
+        self._store.refresh()
+        counts = self._store.counts()
+        self._backlog.set_stored_counts(materials=counts.materials, ipa=counts.ipa, rpa=counts.rpa)
+
+    def close(self) -> None:
+        """Close the reader."""
+        if self._store is not None:
+            self._store.close()
 
 
-def register(app: Celery, backlog: Backlog, writer: StoreWriter, store: Store) -> None:
+def register(app: Celery, backlog: Backlog, writer: StoreWriter, reporter: CountReporter) -> None:
     """Register the task that the worker's poke calls."""
 
     @app.task(name=APPEND)  # type: ignore[untyped-decorator]  # celery has no types
     def append(job_id: str) -> None:
         if store_result(job_id, backlog, writer):
-            report_counts(backlog, store)
+            reporter.report()

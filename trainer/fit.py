@@ -48,9 +48,10 @@ class FitPlan:
     threads: int | None = None
     max_seconds: float | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for a checkpoint's card."""
-        return asdict(self)
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """What the weights depend on, as plain values: all but where and how fast they are fitted."""
+        return {key: value for key, value in asdict(self).items() if key not in ("device", "threads")}
 
 
 # As published, for thousands of materials: all weights retrained from the IPA model.

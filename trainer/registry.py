@@ -100,12 +100,13 @@ class Registry:
                 fix=f"Present: {', '.join(self.versions()) or 'none; copy one there with `farm pull`'}",
             )
         verify(self.directory / version)
-        link = Path(tempfile.mkdtemp(dir=self.directory, prefix=".latest-")) / "latest"
-        try:
-            link.symlink_to(version)
-            link.replace(self.directory / "latest")
-        finally:
-            shutil.rmtree(link.parent)
+        with _disk_errors(self.directory):
+            link = Path(tempfile.mkdtemp(dir=self.directory, prefix=".latest-")) / "latest"
+            try:
+                link.symlink_to(version)
+                link.replace(self.directory / "latest")
+            finally:
+                shutil.rmtree(link.parent)
 
     def rollback(self) -> str:
         """Back to the parent of `latest`: what was in use when it was fitted. Returns its version."""
@@ -173,12 +174,23 @@ def _write_synced(path: Path, data: bytes) -> None:
 @contextlib.contextmanager
 def _written_whole(directory: Path, name: str) -> Iterator[Path]:
     """A staging directory that becomes ``directory / name`` when the block ends without an error."""
-    directory.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(dir=directory, prefix=f".{name}-"))
+    with _disk_errors(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(dir=directory, prefix=f".{name}-"))
+        try:
+            yield staging
+            staging.chmod(0o755)
+            staging.rename(directory / name)
+        except BaseException:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise
+
+
+@contextlib.contextmanager
+def _disk_errors(directory: Path) -> Iterator[None]:
     try:
-        yield staging
-        staging.chmod(0o755)
-        staging.rename(directory / name)
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
+        yield
+    except OSError as error:
+        raise CheckpointError(
+            f"{directory}: cannot be written: {error}", fix="Free space on that disk and check its rights"
+        ) from error

@@ -11,7 +11,8 @@ from trainer.dataset import Dataset
 from trainer.fit import FROM_SCRATCH, TRANSFER
 from trainer.metrics import score_ipa_as_rpa, score_model, summarise
 from trainer.optimate import OptiMateConfig, new_model
-from trainer.refit import fit_rung, n_missing
+from trainer.refit import n_missing
+from trainer.rungs import fit_rung
 from trainer.split import DEFAULT_RULE, SplitRule, split_crystals
 
 Kind = Literal["base", "transfer", "direct"]
@@ -54,7 +55,7 @@ def trial(
     }
     return {
         "kind": kind,
-        "plan": plan.to_dict(),
+        "plan": plan.recipe,
         "n_learning": split.n_learning,
         "epochs": report.epochs,
         "best_epoch": report.best_epoch,

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -31,6 +32,7 @@ _MANIFEST_VERSION = 1
 _KEPT_SUFFIXES = frozenset({".in", ".out", ".err"})
 _KEPT_BYTES = 1_000_000
 _MAX_NAMESAKES = 8
+_MACHINE_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOMEM})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +147,13 @@ def open_workspace(scratch: Path, job_id: str) -> Iterator[Workspace]:
     except LeaseLostError:
         workspace.remove()
         raise
+    except OSError as error:
+        workspace.remove()
+        if error.errno not in _MACHINE_ERRNOS:
+            raise
+        raise ResourceError(
+            f"scratch {scratch}: {error.strerror}", fix="Free space there or set another scratch directory"
+        ) from error
     except Exception:
         with contextlib.suppress(OSError):  # a full disk: the error that matters is on its way
             workspace.keep_texts(failed_directory(scratch, job_id))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
-import logging
 import os
+import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,13 +15,13 @@ from typing import IO, Any
 import h5py
 
 from farm.errors import StoreError, StoreLockedError
-from farm.store.layout import hdf5_errors
-from farm.store.recovery import recover
-
-log = logging.getLogger(__name__)
 
 # Readers and the writer hold HDF5's own file lock only while they open the file.
 OPEN_ATTEMPTS, OPEN_PAUSE_S = 40, 0.05
+# Sleeps of 1, 2, 4, ... ns between them.
+METADATA_READ_ATTEMPTS = 29
+
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
 def lock(path: Path) -> IO[str]:
@@ -48,53 +49,81 @@ def lock(path: Path) -> IO[str]:
     return handle
 
 
-def open_for_appending(path: Path) -> Any:
-    """Open with SWMR from the first moment, recovering the file if its last writer was killed."""
-    try:
-        return _open_swmr_write(path)
-    except BlockingIOError as error:
-        raise StoreError(
-            f"{path}: another program keeps it open", fix="Close it, or let it open the file with SWMR"
-        ) from error
-    except OSError as refused:
-        try:
-            done = recover(path)
-        except StoreError as error:
-            raise StoreError(
-                f"{path}: not a store that can be read ({refused})",
-                fix="Move the file aside; the spool and a fresh store will take its place",
-            ) from error
-        level = logging.ERROR if done.n_damaged else logging.WARNING
-        log.log(level, "%s: recovered %d rows, %d damaged", path, done.n_rows, done.n_damaged)
-        with hdf5_errors(path, "opening the recovered store"):
-            return _open_swmr_write(path)
+def open_for_reading(path: Path, *, damaged: bool = False) -> Any:
+    """Open with SWMR, whether or not a writer is at work.
 
-
-def open_for_reading(path: Path) -> Any:
-    """Open with SWMR, whether or not a writer is at work. Raises StoreError when there is no store."""
+    damaged: open it even if it is cut off, to save what can be saved. Raises StoreError when there
+    is no store that can be read.
+    """
     if not path.is_file():
         raise StoreError(
             f"{path}: there is no store yet",
             fix="It is made with the first result: `farm seed`, then `farm up`",
         )
+    access = _file_access()
+    _bound_retries(access)
+    flags = h5py.h5f.ACC_RDONLY | h5py.h5f.ACC_SWMR_READ
     try:
-        return _patiently(lambda: h5py.File(path, "r", swmr=True))
+        _check_whole(path, signature_only=damaged)
+        file = _patiently(lambda: h5py.File(h5py.h5f.open(os.fsencode(path), flags, access)))
+        # HDF5 drops its lock after opening for a SWMR writer but not for a reader: an idle reader
+        # would keep the writer from ever starting.
+        fcntl.flock(file.id.get_vfd_handle(), fcntl.LOCK_UN)
+        return file
     except BlockingIOError as error:
         raise StoreError(f"{path}: locked by another program", fix="Close that program") from error
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         raise StoreError(
             f"{path}: not a store that can be read ({error})",
             fix="Start the writer: it recovers a store whose writer was killed, and says if it cannot",
         ) from error
 
 
-def _open_swmr_write(path: Path) -> Any:
-    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
-    access.set_libver_bounds(h5py.h5f.LIBVER_V110, h5py.h5f.LIBVER_V110)
-    access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
+def open_for_writing(path: Path) -> Any:
+    """Open to append with SWMR. Raises OSError where HDF5 refuses, as after a writer was killed."""
+    _check_whole(path)
+    access = _file_access()
     # Opened first and switched to SWMR later, a file killed in between could not even be read.
     flags = h5py.h5f.ACC_RDWR | h5py.h5f.ACC_SWMR_WRITE
     return _patiently(lambda: h5py.File(h5py.h5f.open(os.fsencode(path), flags, access)))
+
+
+def _file_access() -> Any:
+    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    access.set_libver_bounds(h5py.h5f.LIBVER_V110, h5py.h5f.LIBVER_V110)
+    access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
+    return access
+
+
+def _bound_retries(access: Any) -> None:
+    """Let a reader give up on damaged metadata after about a second.
+
+    HDF5 takes a checksum that does not fit for a write in progress and tries 100 times, sleeping
+    twice as long after each: for ever. h5py does not offer the property, the library it loaded does.
+    """
+    set_attempts = getattr(ctypes.CDLL(h5py.h5p.__file__), "H5Pset_metadata_read_attempts", None)
+    if set_attempts is not None:
+        set_attempts.argtypes = (ctypes.c_int64, ctypes.c_uint)
+        set_attempts(access.id, METADATA_READ_ATTEMPTS)
+
+
+def _check_whole(path: Path, *, signature_only: bool = False) -> None:
+    """Raise OSError unless the file has HDF5's signature and, closed in order, is as long as it says.
+
+    SWMR reads zeros behind the end of a file that was cut off. Superblock of version 2 and 3: byte 8
+    the version, byte 11 not 0 while a writer has the file (or was killed with it), bytes 28 to 35
+    the end of the file (HDF5 File Format Specification, II.A).
+    """
+    with open(path, "rb") as file:
+        start = file.read(48)
+    if not start.startswith(SIGNATURE):
+        raise OSError("it is not an HDF5 file")
+    if signature_only or len(start) < 48 or start[8] not in (2, 3) or start[11]:
+        return
+    (end,) = struct.unpack_from("<Q", start, 28)
+    size = path.stat().st_size
+    if size < end:
+        raise OSError(f"it is cut off: {size} of {end} bytes")
 
 
 def _patiently(opening: Callable[[], Any]) -> Any:

@@ -22,7 +22,7 @@ from farm.store.layout import GROWING, ROW_DTYPE, TEXTS, check_layout, hdf5_erro
 from farm.store.opening import open_for_reading
 from farm.store.record import Key, decode, decode_ladder, key_of
 from farm.store.row import StoredRow, stored_row
-from farm.store.tables import committed_rows, read_record, read_texts
+from farm.store.tables import committed_rows, is_sound, read_record, read_texts
 
 
 @dataclass(frozen=True)
@@ -168,10 +168,13 @@ class Store:
             return decode_ladder(self._file["ladder/steps"][steps], np.stack(parts, axis=1))
 
     def result(self, index: int) -> Result:
-        """The whole result of a row, as it was appended."""
+        """The whole result of a row, as it was appended; its checksum is verified."""
         self._at(index)
         with hdf5_errors(self.path, f"reading row {index}"):
-            return decode(read_record(self._file, index, self._rows[index : index + 1]))
+            record = read_record(self._file, index, self._rows[index : index + 1])
+            if not is_sound(self._file, index, record):
+                raise ValueError("its checksum does not fit")
+            return decode(record)
 
     def _open(self) -> None:
         self._file = open_for_reading(self.path)

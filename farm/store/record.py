@@ -166,7 +166,7 @@ def _finite_spectra(result: Result, name: str) -> list[Spectrum]:
     except (InputError, KeyError, TypeError, ValueError) as error:
         raise StoreError(f"{name}: ladder or energy grid: {error}", fix="Compute it again") from error
     largest = max((float(np.abs(s.eps).max()) for s in spectra), default=0.0)
-    if largest > np.finfo(np.float32).max:
+    if largest > float(np.finfo(np.float32).max):
         raise StoreError(f"{name}: ladder: eps is as large as {largest:.1e}", fix="Compute it again")
     return spectra
 

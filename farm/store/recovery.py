@@ -7,6 +7,7 @@ copy is complete, and readers that have it open go on reading it.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,11 +19,15 @@ import numpy as np
 
 from farm.errors import StoreError
 from farm.store.layout import LIBRARY_BOUNDS, check_layout, create_file, hdf5_errors, publish
+from farm.store.opening import open_for_reading, open_for_writing
 from farm.store.record import Record, placed
 from farm.store.tables import Ends, committed_rows, is_sound, read_record, write_records
 
 # Rows copied at once: some 10 MB at 2001 energies.
 BLOCK_ROWS = 32
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,28 @@ class Recovery:
     old_file: Path | None
 
 
+def open_for_appending(path: Path) -> Any:
+    """Open with SWMR from the first moment, recovering the file if its last writer was killed."""
+    try:
+        return open_for_writing(path)
+    except BlockingIOError as error:
+        raise StoreError(
+            f"{path}: another program keeps it open", fix="Close it, or let it open the file with SWMR"
+        ) from error
+    except (OSError, RuntimeError) as refused:
+        try:
+            done = recover(path)
+        except StoreError as error:
+            raise StoreError(
+                f"{path}: not a store that can be read ({refused})",
+                fix="Move the file aside; the spool and a fresh store will take its place",
+            ) from error
+        level = logging.ERROR if done.n_damaged else logging.WARNING
+        log.log(level, "%s: recovered %d rows, %d damaged", path, done.n_rows, done.n_damaged)
+        with hdf5_errors(path, "opening the recovered store"):
+            return open_for_writing(path)
+
+
 def recover(path: Path) -> Recovery:
     """Rebuild the store at ``path`` from its valid rows and put it in place of the old file.
 
@@ -42,7 +69,7 @@ def recover(path: Path) -> Recovery:
     """
     unfinished = path.with_name(path.name + ".recovering")
     unfinished.unlink(missing_ok=True)
-    with hdf5_errors(path, "reading it for recovery"), h5py.File(path, "r", swmr=True) as old:
+    with hdf5_errors(path, "reading it for recovery"), open_for_reading(path, damaged=True) as old:
         check_layout(path, old)
         energies_ev = old["energies_ev"][:]
         if not np.isfinite(energies_ev).all():

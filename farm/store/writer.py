@@ -23,8 +23,9 @@ from farm.store.layout import (
     grid_text,
     hdf5_errors,
 )
-from farm.store.opening import lock, open_for_appending
+from farm.store.opening import lock
 from farm.store.record import Key, Record, encode, key_of, placed, supersedes
+from farm.store.recovery import open_for_appending
 from farm.store.spool import Spool
 from farm.store.tables import Ends, committed_ends, write_records
 

@@ -28,8 +28,8 @@ def test_the_window_is_one_message_a_slot(settings: Settings) -> None:
     [
         (7, 0, 5, False),  # below the minimum of 8
         (8, 0, 5, True),
-        (9, 8, 5, False),  # grew by less than a half
-        (12, 8, 5, True),
+        (15, 8, 5, False),  # not doubled
+        (16, 8, 5, True),
         (9, 8, 0, True),  # nothing more will come
         (8, 8, 0, False),  # nothing new
         (7, 0, 0, False),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from decks import Deck, RunPw, fcc, reduced
+from decks import Deck, RunPw, fcc
 
 from farm.errors import CalculationError, InputError, MissingProgramError
 from farm.units import HARTREE_EV
@@ -54,21 +54,26 @@ def test_in_plane_fields_do_not_couple_to_the_first_shells(boron_nitride_small: 
     assert np.abs(ladder.eps[0, 0] - ladder.eps[2, 0]).max() > 0.1
 
 
-def test_oscillator_strength_grows_with_bands_towards_the_f_sum(diamond_small: Path, run_pw: RunPw) -> None:
-    """int w Im eps dw -> (pi/2) w_p^2, w_p^2 = 4 pi n_electrons / V."""
-    crystal = fcc(3.567, ("C", "C"))
-    kpoints, weights = reduced(crystal, (2, 2, 2))
-    few_bands = run_pw(Deck(crystal=crystal, kpoints=kpoints, weights=weights, n_bands=8))
+def test_oscillator_strength_grows_with_bands_towards_the_f_sum(run_pw: RunPw) -> None:
+    """int w Im eps dw -> (pi/2) w_p^2, w_p^2 = 4 pi n_electrons / V.
+
+    At Baldereschi's mean-value point of fcc: on a coarse grid the band curvatures, which cancel over
+    the whole zone, can lift the sum of the first bands above the limit.
+    """
+    deck = Deck(
+        crystal=fcc(3.567, ("C", "C")), kpoints=np.array([[0.1477, 0.3112, 0.4588]]), weights=[1], n_bands=8
+    )
     wide = request(gmax_mry=(0,), energies_ev=np.linspace(0, 150, 3001), damping_ev=0.1)
-    save = read_save(diamond_small)
-    expected = np.pi / 2 * 4 * np.pi * 2 * save.n_valence / save.volume
+    energies = wide.energies_ev / HARTREE_EV
     shares = []
-    for directory in (few_bands, diamond_small):
-        eps = compute_response(directory, wide).eps[0, 0].imag
-        energies = wide.energies_ev / HARTREE_EV
-        shares.append(float(np.trapezoid(eps * energies, energies)) / expected)
-    assert 0.5 < shares[0] < shares[1] - 0.05
-    assert shares[1] < 1.0
+    for n_bands in (8, 16, 40):
+        directory = run_pw(dataclasses.replace(deck, n_bands=n_bands))
+        save = read_save(directory)
+        limit = np.pi / 2 * 4 * np.pi * 2 * save.n_valence / save.volume
+        eps = compute_response(directory, wide).eps[0].imag.mean(axis=0)
+        shares.append(float(np.trapezoid(eps * energies, energies)) / limit)
+    assert 0.4 < shares[0] < shares[1] - 0.02 < shares[2] - 0.04
+    assert 0.7 < shares[2] < 1.0
 
 
 def test_velocities_are_the_slopes_of_the_bands(run_pw: RunPw) -> None:

@@ -81,7 +81,7 @@ def test_nothing_half_written_is_left_or_seen(registry, small_config, monkeypatc
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "rename", full_disk)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(CheckpointError, match="No space"):
         registry.write({"rpa": new_model(small_config, 0)}, make_card(small_config))
     assert registry.versions() == []
     assert list(registry.directory.iterdir()) == []

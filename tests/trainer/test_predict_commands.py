@@ -14,13 +14,18 @@ from click.testing import CliRunner
 
 from farm.crystal import crystal_from_structure
 from farm.errors import CheckpointError, InputError
+from farm.job import Engine, Outcome
+from farm.protocol import Protocol
+from farm.result import LadderStep, Result
 from farm.spectrum import energy_grid_ev, kramers_kronig_real
+from farm.store import StoreWriter
 from trainer import cli
 from trainer.fit import FitPlan
 from trainer.plot import plot_predictions
-from trainer.predict import Predictor, Property, derive
-from trainer.refit import RefitPlan, refit_dataset
+from trainer.predict import Predictor, Property, derive, stored_spectrum
+from trainer.refit import refit_dataset
 from trainer.registry import Registry
+from trainer.rungs import RefitPlan
 
 
 @pytest.fixture
@@ -70,7 +75,8 @@ def test_one_good_file_is_one_document(home, good_cif):
     assert document["milliseconds"] > 0
 
 
-def test_a_bad_file_is_reported_and_the_rest_goes_on(home, good_cif, bad_cif, tmp_path):
+@pytest.mark.usefixtures("home")
+def test_a_bad_file_is_reported_and_the_rest_goes_on(good_cif, bad_cif, tmp_path):
     metal = tmp_path / "metal.cif"
     metal.write_text(good_cif.read_text().replace("Mg", "Ti"))
     result = run(cli.predict, bad_cif, metal, good_cif, "--json")
@@ -113,6 +119,33 @@ def test_plot_is_written_and_an_unknown_type_refused(home, good_cif, tmp_path):
         plot_predictions([prediction], [prediction.values], tmp_path / "spectrum.xyz")
 
 
+def test_calculated_spectrum_is_found_by_structure(tmp_path, rock_salt, training_row):
+    row = training_row(rock_salt("Mg", "O", 4.21))
+    protocol = Protocol(n_energies=41)
+    steps = [
+        LadderStep(gmax_mry=g, n_g=n, step_similarity=None, eps=1 + 1j * np.stack([s.astype(float)] * 3))
+        for g, n, s in ((0, 1, row.ipa_eps_imag_mean), (2000, 9, row.rpa_eps_imag_mean))
+    ]
+    with StoreWriter(tmp_path / "s.h5") as writer:
+        writer.append(
+            Result(
+                crystal=row.crystal,
+                protocol=protocol.to_dict(),
+                protocol_hash=protocol.hash,
+                engine=Engine.NATIVE,
+                outcome=Outcome.DONE,
+                ladder=tuple(steps),
+            )
+        )
+    renamed = replace(row.crystal, material_id="another-name")
+    for rung, expected in (("ipa", row.ipa_eps_imag_mean), ("rpa", row.rpa_eps_imag_mean)):
+        found = stored_spectrum(tmp_path / "s.h5", renamed, rung, energy_grid_ev(41))
+        assert np.allclose(found, expected, atol=1e-5)
+    assert stored_spectrum(tmp_path / "s.h5", rock_salt("Mg", "O", 4.3), "rpa", energy_grid_ev(41)) is None
+    assert stored_spectrum(tmp_path / "s.h5", renamed, "rpa", energy_grid_ev(51)) is None
+    assert stored_spectrum(tmp_path / "none.h5", renamed, "rpa", energy_grid_ev(41)) is None
+
+
 def test_properties_follow_from_im_eps():
     energies_ev = energy_grid_ev(401)
     # A Lorentz oscillator, whose Re eps is known.
@@ -126,7 +159,7 @@ def test_properties_follow_from_im_eps():
     assert derive(eps.imag, energies_ev, Property.REFLECTIVITY)[0] == pytest.approx(0.027, abs=0.01)
 
 
-def test_supercell_file_gives_the_spectrum_of_its_cell(home, rock_salt, tmp_path):
+def test_supercell_gives_the_spectrum_of_its_cell(home, rock_salt):
     structure = rock_salt("Mg", "O", 4.21).to_structure()
     predictor = Predictor.load(home / "checkpoints")
     one = predictor.eps_imag_mean(crystal_from_structure(structure))

@@ -8,15 +8,17 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+import torch
 
 from farm.spectrum import energy_grid_ev
 from trainer.card import verify
 from trainer.dataset import build_dataset
-from trainer.fit import FitPlan
+from trainer.fit import FROM_SCRATCH, FitPlan
 from trainer.metrics import score_ipa_as_rpa, score_model, summarise
 from trainer.optimate import new_model
-from trainer.refit import RefitOutcome, RefitPlan, fit_rung, may_reuse_base, refit_dataset
+from trainer.refit import RefitOutcome, refit_dataset, request_hash
 from trainer.registry import Registry
+from trainer.rungs import RefitPlan, default_plan, fit_rung, may_reuse_base
 from trainer.split import SplitRule, split_crystals
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -117,6 +119,22 @@ def test_asked_twice_it_fits_once(dataset_of, registry, plan):
     assert registry.versions() == [first.version]
 
 
+def test_a_refit_killed_before_its_promotion_is_finished(dataset_of, registry, plan):
+    dataset = dataset_of(30)
+    version = refit_dataset(dataset, registry, now=NOW, plan=plan).version
+    (registry.directory / "latest").unlink()
+    report = refit_dataset(dataset, registry, now=NOW, plan=plan, on_progress=pytest.fail)
+    assert (report.outcome, report.version) == (RefitOutcome.PROMOTED, version)
+    assert registry.latest() == version
+
+
+def test_where_it_runs_is_no_new_request(dataset_of, plan):
+    dataset = dataset_of(10)
+    elsewhere = replace(plan, base=replace(plan.base, device="cuda", threads=7))
+    longer = replace(plan, base=replace(plan.base, epochs=61))
+    assert request_hash(dataset, plan) == request_hash(dataset, elsewhere) != request_hash(dataset, longer)
+
+
 def test_base_is_used_again_until_the_set_has_grown(dataset_of, registry, plan):
     for n_materials, reused in ((30, False), (36, True), (60, False)):
         stages: list[str] = []
@@ -182,3 +200,9 @@ def test_a_damaged_checkpoint_in_use_is_replaced(dataset_of, registry, plan):
     assert report.outcome is RefitOutcome.PROMOTED
     assert (report.base_reused, report.latest_median_sc) == (False, None)
     registry.load()
+
+
+def test_default_plan_runs_where_it_can():
+    plan = default_plan()
+    assert plan.base.device == plan.transfer.device == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert plan.base.recipe == FROM_SCRATCH.recipe

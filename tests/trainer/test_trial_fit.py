@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from farm.errors import InputError
+from trainer.fit import FROM_SCRATCH
 from trainer.split import split_crystals
 from trainer.trial import trial
 
@@ -14,11 +17,7 @@ FAST = {"epochs": 4, "lr": 1e-2, "threads": 1}
 @pytest.mark.parametrize(("kind", "rung"), [("base", "ipa"), ("direct", "rpa"), ("transfer", "rpa")])
 def test_each_kind_is_measured_on_its_rung(kind, rung, dataset_of, small_config, monkeypatch):
     # The base under a transfer keeps its own number of epochs: shorten it here.
-    from dataclasses import replace
-
-    from trainer import trial as module
-
-    monkeypatch.setattr(module, "FROM_SCRATCH", replace(module.FROM_SCRATCH, epochs=4))
+    monkeypatch.setattr("trainer.trial.FROM_SCRATCH", replace(FROM_SCRATCH, epochs=4))
     dataset = dataset_of(30)
     document = trial(dataset, kind, FAST, config=small_config)
     assert set(document["metrics"]) == {rung, "ipa_as_rpa"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 from custodian.custodian import ErrorHandler, Validator
@@ -9,7 +10,11 @@ from custodian.custodian import ErrorHandler, Validator
 from farm.errors import CalculationError
 from workers.qe.failures import Diagnosis, Severity, diagnose, diagnose_stagnation, next_remedy
 from workers.qe.jobs import PwSession
-from workers.qe.outputs import mismatch, parse_pw
+from workers.qe.outputs import mismatch, parse_pw, truncated
+
+
+# Below this an incomplete output is blamed on the disk.
+LEAST_FREE_BYTES = 64 * 2**20
 
 
 class _SessionHandler(ErrorHandler):
@@ -103,8 +108,13 @@ def judge(session: PwSession) -> Diagnosis | None:
     try:
         output = parse_pw(session.texts()[0], session.xml())
         wrong = mismatch(output, session.pw_input, session.n_electrons)
+        wrong = wrong or truncated(output, session.saved_sizes())
     except CalculationError as error:
         wrong = error.message
     if wrong is None:
         return None
+    free = shutil.disk_usage(session.directory).free
+    if free < LEAST_FREE_BYTES:
+        evidence = f"{wrong}; {free // 2**20} MB free"
+        return Diagnosis(name="disk_full", evidence=evidence, severity=Severity.MACHINE)
     return Diagnosis(name="incomplete_output", evidence=wrong, severity=Severity.NUMERICAL)

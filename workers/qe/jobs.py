@@ -120,6 +120,12 @@ class PwSession:
         """Standard output, CRASH and standard error of the latest attempt; absent files are empty."""
         return _read(self._file("out")), _read(self.directory / "CRASH"), _read(self._file("err"))
 
+    def saved_sizes(self) -> dict[str, int]:
+        """Name -> bytes of the files in the save directory."""
+        if not self.save_directory.is_dir():
+            return {}
+        return {path.name: path.stat().st_size for path in self.save_directory.iterdir()}
+
     def xml(self) -> str:
         """The XML of the latest attempt; empty when absent."""
         return _read(self.save_directory / "data-file-schema.xml")

@@ -19,6 +19,7 @@ from farm.units import HARTREE_EV
 from workers.qe.inputs import PwInput
 
 JOB_DONE = "JOB DONE."
+_COMPLEX_BYTES = 16
 SCF_CONVERGED = "convergence has been achieved"
 
 _TIMES = re.compile(r"^\s*PWSCF\s*:\s*(\S.*?)\s*CPU\s+(\S.*?)\s*WALL", re.MULTILINE)
@@ -36,6 +37,8 @@ class PwOutput:
     kweights:       weight of each k-point, shape ``(n_k,)``, sum as pw.x leaves it
     n_electrons:    valence electrons of the cell
     pseudo_files:   element -> file name that was read
+    n_density_g:    G vectors of the charge density
+    n_plane_waves:  plane waves at each k-point
     cpu_s, wall_s:  as pw.x reports them
     """
 
@@ -48,6 +51,8 @@ class PwOutput:
     ecutwfc_ry: float
     ecutrho_ry: float
     pseudo_files: Mapping[str, str]
+    n_density_g: int
+    n_plane_waves: tuple[int, ...]
     version: str
     cpu_s: float
     wall_s: float
@@ -104,6 +109,8 @@ def _parse_tree(root: ET.Element, stdout: str) -> PwOutput:
             str(species.get("name")): _text(species, "pseudo_file")
             for species in root.findall("output/atomic_species/species")
         },
+        n_density_g=int(_text(root, "output/basis_set/ngm")),
+        n_plane_waves=tuple(int(_text(state, "npw")) for state in states),
         version=str(creator.get("VERSION")) if creator is not None else "",
         cpu_s=cpu_s,
         wall_s=wall_s,
@@ -132,6 +139,25 @@ def mismatch(output: PwOutput, asked: PwInput, n_electrons: int) -> str | None:
     for name, found, expected in pairs:
         if found != expected:
             return f"{name}: found {found}, asked for {expected}"
+    return None
+
+
+def truncated(output: PwOutput, sizes: Mapping[str, int]) -> str | None:
+    """Which file of the save directory is absent or too short, in words; None when all are whole.
+
+    pw.x says JOB DONE and returns 0 when the disk was full and the density never reached it.
+
+    sizes: file name -> bytes
+    """
+    by_stem = {name.partition(".")[0]: size for name, size in sizes.items()}
+    needed = {"charge-density": output.n_density_g * _COMPLEX_BYTES}
+    if output.calculation == "nscf":
+        n_bands = output.eigenvalues_ev.shape[1]
+        for i, n_waves in enumerate(output.n_plane_waves, start=1):
+            needed[f"wfc{i}"] = n_waves * n_bands * _COMPLEX_BYTES
+    for stem, least in needed.items():
+        if by_stem.get(stem, 0) < least:
+            return f"{stem} holds {by_stem.get(stem, 0)} bytes of at least {least}"
     return None
 
 

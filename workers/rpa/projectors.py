@@ -21,11 +21,10 @@ from farm.errors import InputError, MissingProgramError
 from farm.kpoints import FloatArray, IntArray
 from farm.spectrum import ComplexArray
 from workers.rpa.save import Save
+from workers.rpa.solid_harmonics import L_MAX, solid_harmonics
 
 # Spacing of the radial table in 1/bohr; the spline is then exact to 1e-9 of f_l.
 _TABLE_STEP = 0.02
-
-_Polynomial = dict[tuple[int, int, int], float]  # exponents of x, y, z -> coefficient
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +77,7 @@ def read_upf(path: Path) -> Pseudopotential:
         angular = tuple(int(element.attrib["angular_momentum"]) for element in betas)
     except (ET.ParseError, KeyError, ValueError) as error:
         raise InputError(f"{path} is not a UPF version 2 file ({error})", fix="Use SG15 v1.2") from error
-    if any(l_value not in _SOLID_HARMONICS for l_value in angular):
+    if any(l_value > L_MAX for l_value in angular):
         raise InputError(f"{path} has projectors above l = 3", fix="Use SG15 v1.2")
     return Pseudopotential(angular, radius, _simpson(spacing), beta, d_ij)
 
@@ -131,45 +130,6 @@ def radial_transform(pseudo: Pseudopotential, wave_numbers: FloatArray) -> Float
         weighted = pseudo.beta[rows] * pseudo.radius ** (l_value + 1) * pseudo.weights
         table[:, rows] = reduced @ weighted.T
     return table
-
-
-# Real solid harmonics, orthonormal on the unit sphere after division by K^l.
-_PI = float(np.pi)
-_SOLID_HARMONICS: dict[int, tuple[tuple[float, _Polynomial], ...]] = {
-    0: (((1 / (4 * _PI)) ** 0.5, {(0, 0, 0): 1}),),
-    1: tuple(((3 / (4 * _PI)) ** 0.5, {e: 1.0}) for e in ((1, 0, 0), (0, 1, 0), (0, 0, 1))),
-    2: (
-        *(((15 / (4 * _PI)) ** 0.5, {e: 1.0}) for e in ((1, 1, 0), (0, 1, 1), (1, 0, 1))),
-        ((15 / (16 * _PI)) ** 0.5, {(2, 0, 0): 1, (0, 2, 0): -1}),
-        ((5 / (16 * _PI)) ** 0.5, {(0, 0, 2): 2, (2, 0, 0): -1, (0, 2, 0): -1}),
-    ),
-    3: (
-        ((105 / (4 * _PI)) ** 0.5, {(1, 1, 1): 1}),
-        ((105 / (16 * _PI)) ** 0.5, {(2, 0, 1): 1, (0, 2, 1): -1}),
-        ((35 / (32 * _PI)) ** 0.5, {(3, 0, 0): 1, (1, 2, 0): -3}),
-        ((35 / (32 * _PI)) ** 0.5, {(2, 1, 0): 3, (0, 3, 0): -1}),
-        ((21 / (32 * _PI)) ** 0.5, {(1, 0, 2): 4, (3, 0, 0): -1, (1, 2, 0): -1}),
-        ((21 / (32 * _PI)) ** 0.5, {(0, 1, 2): 4, (2, 1, 0): -1, (0, 3, 0): -1}),
-        ((7 / (16 * _PI)) ** 0.5, {(0, 0, 3): 2, (2, 0, 1): -3, (0, 2, 1): -3}),
-    ),
-}
-
-
-def solid_harmonics(l_value: int, vectors: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """S_lm and its gradient at K: shapes ``(2l+1, n_K)`` and ``(3, 2l+1, n_K)``."""
-    harmonics = _SOLID_HARMONICS[l_value]
-    values = np.zeros((len(harmonics), len(vectors)))
-    gradients = np.zeros((3, len(harmonics), len(vectors)))
-    powers = [vectors.T**n for n in range(l_value + 1)]
-    for m, (norm, polynomial) in enumerate(harmonics):
-        for exponents, factor in polynomial.items():
-            terms = [powers[n][axis] for axis, n in enumerate(exponents)]
-            values[m] += norm * factor * terms[0] * terms[1] * terms[2]
-            for axis, n in enumerate(exponents):
-                if n:
-                    others = terms[axis - 2] * terms[axis - 1]
-                    gradients[axis, m] += norm * factor * n * powers[n - 1][axis] * others
-    return values, gradients
 
 
 class NonlocalPotential:

@@ -21,11 +21,11 @@ from farm.kpoints import FloatArray, SpaceGroup, space_group, star
 from farm.spectrum import ComplexArray
 from farm.units import HARTREE_EV
 from workers.rpa.dyson import kernel, macroscopic
-from workers.rpa.gvectors import shells_up_to, symmetric_metric
-from workers.rpa.pair_density import PairDensityBox
+from workers.rpa.gvectors import GVectors, shells_up_to, symmetric_metric
+from workers.rpa.pair_density import PairDensityBox, SingleComplexArray
 from workers.rpa.projectors import NonlocalPotential, Pseudopotential, read_pseudopotentials
 from workers.rpa.save import Save, read_save
-from workers.rpa.spectral import SpectralMatrix, energy_nodes
+from workers.rpa.spectral import EnergyNodes, SpectralMatrix, energy_nodes
 from workers.rpa.symmetry import Channel, channels, equivalent_directions, operations
 from workers.rpa.velocity import velocity
 from workers.rpa.wavefunctions import Wavefunctions, read_wavefunctions
@@ -120,19 +120,9 @@ def response_of(
     parts = channels(ops, gvectors)
     weights = kpoint_weights(save, group)
     photon = _photon_energies(request) / HARTREE_EV
-    gaps = save.eigenvalues[:, save.n_valence] - save.eigenvalues[:, save.n_valence - 1]
-    widths = save.eigenvalues[:, -1] - save.eigenvalues[:, 0]
     damping = request.damping_ev / HARTREE_EV
-    nodes = energy_nodes(float(gaps.min()), float(widths.max()), float(photon[-1]), damping)
-    spectral = [SpectralMatrix(nodes, len(p.directions) + p.n_functions[-1]) for p in parts]
-    box = PairDensityBox(save.lattice, save.cutoff, gvectors.millers)
-    nonlocal_part = NonlocalPotential(save, pseudos)
-    for index in np.flatnonzero(weights):
-        waves = read_wavefunctions(save, int(index))
-        transitions, heads, densities = _transitions(save, int(index), waves, nonlocal_part, box)
-        scale = np.sqrt(8 * np.pi / save.volume * weights[index])
-        for part, matrix in zip(parts, spectral, strict=True):
-            matrix.add(transitions, scale * _amplitudes(part, heads, densities))
+    nodes = _nodes(save, float(photon[-1]), damping)
+    spectral = _accumulate(save, pseudos, weights, gvectors, parts, nodes)
     g = kernel(photon, nodes.energies, damping, request.green_function)
     eps = np.empty((len(request.gmax_mry), 3, photon.size), dtype=np.complex128)
     for part, matrix in zip(parts, spectral, strict=True):
@@ -155,29 +145,60 @@ def response_of(
     )
 
 
+def _nodes(save: Save, photon_max: float, damping: float) -> EnergyNodes:
+    gaps = save.eigenvalues[:, save.n_valence] - save.eigenvalues[:, save.n_valence - 1]
+    widths = save.eigenvalues[:, -1] - save.eigenvalues[:, 0]
+    return energy_nodes(float(gaps.min()), float(widths.max()), photon_max, damping)
+
+
+def _accumulate(
+    save: Save,
+    pseudos: dict[str, Pseudopotential],
+    weights: FloatArray,
+    gvectors: GVectors,
+    parts: tuple[Channel, ...],
+    nodes: EnergyNodes,
+) -> list[SpectralMatrix]:
+    """The spectral matrix of each channel, summed over the k-points of non-zero weight."""
+    spectral = [SpectralMatrix(nodes, len(p.directions) + p.n_functions[-1]) for p in parts]
+    box = PairDensityBox(save.lattice, save.cutoff, gvectors.millers)
+    nonlocal_part = NonlocalPotential(save, pseudos)
+    for index in np.flatnonzero(weights).tolist():
+        waves = read_wavefunctions(save, index)
+        transitions, heads, densities = _transitions(save, index, waves, nonlocal_part, box)
+        scale = np.sqrt(8 * np.pi / save.volume * weights[index])
+        for part, matrix in zip(parts, spectral, strict=True):
+            matrix.add(transitions, scale * _amplitudes(part, heads, densities))
+    return spectral
+
+
 def kpoint_weights(save: Save, group: SpaceGroup) -> FloatArray:
     """Weight of each k-point of the save, shape ``(n_k,)``, sum 1; 0 for equivalents of an earlier one.
 
-    An explicit list is a sample of shifted points, each of which stands for its whole star (under
-    {R} and {-R}): weight = multiplicity in the list times size of the star, as YAMBO counts. The
-    weights of a Monkhorst-Pack grid that pw.x reduced hold the star already.
+    A shifted list is a sample of points each of which stands for its whole star (under {R} and {-R}):
+    weight = multiplicity in the list times size of the star, as YAMBO counts. Where the list holds
+    whole stars already (a full grid), or pw.x reduced a Monkhorst-Pack grid, its weights are final.
     """
     weights = np.zeros(len(save.kpoints))
+    sizes, members = np.ones(len(save.kpoints)), np.zeros(len(save.kpoints))
     first: dict[bytes, int] = {}
-    for i, kpoint in enumerate(save.kpoints):
-        if save.weights[i] <= 0:
-            continue
-        members = star(kpoint, group.point_group)
-        # Members are sorted, so the first one names the star.
-        leader = first.setdefault(members[0].tobytes(), i)
-        weights[leader] += save.weights[i] * (1 if save.weights_final else len(members))
+    for i in np.flatnonzero(save.weights > 0):
+        images = star(save.kpoints[i], group.point_group)
+        # Images are sorted, so the first one names the star.
+        leader = first.setdefault(images[0].tobytes(), int(i))
+        weights[leader] += save.weights[i]
+        sizes[leader] = len(images)
+        members[leader] += 1
+    used = list(first.values())
+    if not (save.weights_final or np.array_equal(members[used], sizes[used])):
+        weights *= sizes
     normalised: FloatArray = weights / weights.sum()
     return normalised
 
 
 def _transitions(
     save: Save, index: int, waves: Wavefunctions, nonlocal_part: NonlocalPotential, box: PairDensityBox
-) -> tuple[FloatArray, ComplexArray, ComplexArray]:
+) -> tuple[FloatArray, ComplexArray, SingleComplexArray]:
     """Energies ``(n_t,)``, heads ``(n_t, 3)`` and pair densities ``(n_t, n_g)`` of one k-point.
 
     Transitions are ordered v first: t = v * n_c + c.
@@ -187,7 +208,7 @@ def _transitions(
     energies = levels[None, empty] - levels[filled, None]
     matrix_elements = velocity(waves, save.reciprocal, nonlocal_part, empty, filled)
     heads = matrix_elements.transpose(2, 1, 0) / energies[:, :, None]
-    densities = np.zeros((energies.size, box.n_g), dtype=np.complex128)
+    densities = np.zeros((energies.size, box.n_g), dtype=np.complex64)
     if box.n_g > 1:
         conduction, valence = box.real_space(waves, empty).conj(), box.real_space(waves, filled)
         for v, density in enumerate(densities.reshape(*energies.shape, box.n_g)):
@@ -195,7 +216,7 @@ def _transitions(
     return energies.ravel(), heads.reshape(-1, 3), densities
 
 
-def _amplitudes(part: Channel, heads: ComplexArray, densities: ComplexArray) -> FloatArray:
+def _amplitudes(part: Channel, heads: ComplexArray, densities: SingleComplexArray) -> FloatArray:
     """x of one channel: real and imaginary parts of all cosets, ``(n_t, 2 n_cosets, n)``."""
     n_cosets, n_heads, _ = part.heads.shape
     n_functions = part.n_functions[-1]

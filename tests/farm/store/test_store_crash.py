@@ -82,11 +82,11 @@ def test_kill_9_of_the_writer_loses_and_spoils_nothing(processes, path):
 def test_a_reader_sees_a_consistent_store_while_it_is_written(processes, path):
     append_between(str(path), 0, 1)
     ours, theirs = processes.Pipe(duplex=False)
-    reader = processes.Process(target=watch, args=(str(path), 400, theirs))
+    reader = processes.Process(target=watch, args=(str(path), 150, theirs))
     reader.start()
     assert ours.poll(20)
     assert ours.recv() == "open"
-    writer = processes.Process(target=append_between, args=(str(path), 1, 400))
+    writer = processes.Process(target=append_between, args=(str(path), 1, 150))
     writer.start()
     assert ours.poll(60)
     sizes, faults = ours.recv()
@@ -95,7 +95,7 @@ def test_a_reader_sees_a_consistent_store_while_it_is_written(processes, path):
     assert writer.exitcode == 0
     assert faults == []
     assert sizes == sorted(sizes)
-    assert sizes[-1] == 400
+    assert sizes[-1] == 150
     assert len(set(sizes)) > 5, "the reader never looked while the writer wrote"
 
 
@@ -137,11 +137,8 @@ def test_a_disk_that_refuses_is_an_error_and_no_damage(processes, path):
 
 @pytest.mark.parametrize("damaged", ["ladder/eps_imag", "rpa/eps_real", "text"])
 def test_recovery_keeps_sound_rows_and_the_old_file(processes, path, damaged, caplog):
-    kill_at_random(processes, path, 0, 0.3)
-    append_between(str(path), 0, 1)
-    with StoreWriter(path) as writer:
-        n_rows = writer.n_rows
-    assert n_rows > 8
+    n_rows = 10
+    append_between(str(path), 0, n_rows)
     with h5py.File(path, "r+", libver=LIBRARY_BOUNDS) as file:
         row = file["rows"][3]
         if damaged == "text":
@@ -176,6 +173,6 @@ def mark_as_open_for_writing(processes, path, n_rows: int) -> None:
 
 def append_then_wait(path: str, answer) -> None:
     with StoreWriter(Path(path)) as writer:
-        writer.append(make_result(7000))
+        writer.append(make_result(7000, n_steps=1))
         answer.send(writer.n_rows)
         time.sleep(60)

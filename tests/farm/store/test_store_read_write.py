@@ -90,7 +90,7 @@ def test_counts_and_keys(path):
     )
     with open_store(path) as store:
         assert store.counts() == StoreCounts(materials=3, ipa=3, rpa=2)
-        assert ("crystal-0", make_result(0).protocol_hash, "yambo") in store.keys()
+        assert ("crystal-0", make_result(0).protocol_hash, "yambo") in store.keys()  # noqa: SIM118 - not a mapping
         assert len(store.keys()) == 4
         assert make_result(2).job_id in store.held_job_ids()
 

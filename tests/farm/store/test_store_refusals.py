@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -80,13 +81,13 @@ def test_a_missing_dataset_is_named(path):
 def test_a_second_writer_is_refused_and_told_who_has_it(path):
     with StoreWriter(path) as writer:
         writer.append(make_result(0))
-        code = "import sys, pathlib; from farm.store import StoreWriter; StoreWriter(pathlib.Path(sys.argv[1]))"
-        second = subprocess.run(  # noqa: S603 - our own interpreter
+        code = "import sys, pathlib, farm.store as s; s.StoreWriter(pathlib.Path(sys.argv[1]))"
+        second = subprocess.run(
             [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False
         )
         assert second.returncode == 1
         assert "StoreLockedError" in second.stderr
-        assert f"process {__import__('os').getpid()} is writing" in second.stderr
+        assert f"process {os.getpid()} is writing" in second.stderr
         with pytest.raises(StoreLockedError):
             StoreWriter(path)
         assert writer.append(make_result(1))
@@ -117,7 +118,7 @@ def test_reading_the_store_needs_no_heavy_package(path):
         "with open_store(pathlib.Path(sys.argv[1])) as store: print(store.counts().materials)\n"
         "print({'pymatgen', 'torch', 'celery', 'pydantic', 'spglib'} & set(sys.modules))"
     )
-    done = subprocess.run(  # noqa: S603 - our own interpreter
+    done = subprocess.run(
         [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
     )
     assert done.stdout.split("\n")[:2] == ["3", "set()"]

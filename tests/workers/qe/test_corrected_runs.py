@@ -135,7 +135,9 @@ def test_loose_bands_change_the_diagonalisation(
     session = make_session(
         # No double-precision eigenvalue gets there: every ladder must end.
         bands_input.evolve(diago_thr_ry=1e-30),
-        prepare=lambda save: shutil.copytree(ground_state.save_directory, save, dirs_exist_ok=True) and None,
+        prepare=lambda save: (
+            shutil.copytree(ground_state.save_directory, save, dirs_exist_ok=True) and None
+        ),
     )
     with pytest.raises(CalculationError, match="tried"):
         run_pw(session)
@@ -154,12 +156,28 @@ def test_wrong_electron_count_is_refused_although_pw_is_done(
     assert session.attempt == 2
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_unwritable_directory_is_the_machines_fault(make_session: MakeSession, pw_input: PwInput) -> None:
-    session = make_session(pw_input, prepare=lambda save: save.parent.chmod(0o500))
-    with pytest.raises(ResourceError):
+def _lose_density(save: Path) -> None:
+    # Every write to /dev/full fails with ENOSPC; pw.x does not notice.
+    (save / "charge-density.dat").symlink_to("/dev/full")
+
+
+def test_density_that_never_reached_the_disk(make_session: MakeSession, pw_input: PwInput) -> None:
+    session = make_session(pw_input, prepare=_lose_density)
+    with pytest.raises(CalculationError, match="charge-density holds 0 bytes"):
         run_pw(session)
-    session.save_directory.parent.chmod(0o700)
+    assert "JOB DONE" in session.texts()[0]
+    assert session.attempt == 2
+
+
+def test_full_disk_is_the_machines_fault(
+    make_session: MakeSession, pw_input: PwInput, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = shutil.disk_usage("/")._replace(free=0)
+    monkeypatch.setattr("workers.qe.handlers.shutil.disk_usage", lambda _: full)
+    session = make_session(pw_input, prepare=_lose_density)
+    with pytest.raises(ResourceError, match="disk_full .*0 MB free"):
+        run_pw(session)
+    assert session.attempt == 1
 
 
 def _kill_in_first_iteration(session: PwSession) -> None:

@@ -59,7 +59,7 @@ def test_recorded_failure_is_named(qe_texts: Texts, folder: str, name: str, seve
 def test_lines_of_the_sources(line: str, name: str) -> None:
     diagnosis = diagnose(f"     iteration #  1\n     {line}\n\n     stopping ...")
     assert diagnosis is not None
-    assert (diagnosis.name, diagnosis.evidence) == (name, line)
+    assert (diagnosis.name, diagnosis.evidence) == (name, " ".join(line.split()))
 
 
 def test_good_run_has_no_diagnosis(qe_texts: Texts) -> None:

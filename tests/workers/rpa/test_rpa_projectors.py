@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from farm.errors import InputError, MissingProgramError
-from workers.rpa.projectors import Pseudopotential, _simpson, radial_transform, read_upf, solid_harmonics
+from workers.rpa.projectors import Pseudopotential, _simpson, radial_transform, read_upf
+from workers.rpa.solid_harmonics import solid_harmonics
 
 UPF = """<UPF version="2.0.1">
 <PP_INFO> a < b & c </PP_INFO>

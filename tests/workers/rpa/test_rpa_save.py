@@ -65,6 +65,13 @@ def test_cell_and_bands(tmp_path: Path) -> None:
     assert save.crystal().lattice[0, 0] == pytest.approx(ALAT * 0.529177211, rel=1e-8)
 
 
+def test_a_grid_that_pw_reduced_has_final_weights(tmp_path: Path) -> None:
+    assert not save_with(tmp_path).weights_final
+    text = xml().replace("<nk>1</nk>", '<monkhorst_pack nk1="2" nk2="2" nk3="2" k1="0" k2="0" k3="0"/>')
+    (tmp_path / "data-file-schema.xml").write_text(text)
+    assert read_save(tmp_path).weights_final
+
+
 def test_an_indirect_overlap_is_a_negative_gap(tmp_path: Path) -> None:
     text = xml().replace(
         "</ks_energies>", "</ks_energies>" + xml().split("<nks>1</nks>")[1].split("</band")[0]

@@ -1,0 +1,166 @@
+"""JSON in pymatgen's forms, one entry in memory at a time however large the file is.
+
+A Structure dictionary, a ComputedStructureEntry, a list of either, or ``{"entries": [...]}`` as
+Alexandria publishes them (``data`` with mat_id, band_gap_ind, e_above_hull, total_mag, ...).
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import json
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from farm.crystal import Crystal
+from farm.sources.admission import admit
+from farm.sources.items import Rejected
+from farm.sources.structure_files import brief
+
+CHUNK_CHARACTERS = 1 << 18
+_ID_KEYS = ("mat_id", "material_id", "entry_id")
+_SCALARS = (str, int, float, bool)
+
+
+class _TextWindow:
+    """The part of a text stream that is being decoded."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+        self.text = ""
+        self.ended = False
+
+    def read_more(self, wanted: int = CHUNK_CHARACTERS) -> None:
+        fresh = self._stream.read(wanted)
+        self.ended = not fresh
+        self.text += fresh
+
+    def peek(self) -> str:
+        """The next character that is not white space; empty at the end."""
+        self.text = self.text.lstrip()
+        while not self.text and not self.ended:
+            self.read_more()
+            self.text = self.text.lstrip()
+        return self.text[:1]
+
+    def take(self, expected: str) -> None:
+        if self.peek() != expected:
+            found = self.peek() or "the end of the file"
+            raise ValueError(f"expected {expected!r}, found {found!r}")
+        self.text = self.text[1:]
+
+    def value(self) -> Any:
+        """Decode one value, reading as much as it needs; doubling keeps the retries cheap."""
+        self.peek()
+        while True:
+            try:
+                value, end = json.JSONDecoder().raw_decode(self.text)
+            except json.JSONDecodeError:
+                if self.ended:
+                    raise
+            else:
+                # A number at the very end may go on in the next chunk.
+                if end < len(self.text) or self.ended:
+                    self.text = self.text[end:]
+                    return value
+            self.read_more(max(CHUNK_CHARACTERS, len(self.text)))
+
+
+def read_json(path: Path) -> Iterator[Crystal | Rejected]:
+    """The crystals of a JSON file (``.json``, ``.json.bz2``, ``.json.gz``); bad entries are named."""
+    n_entries = 0
+    try:
+        with _open_text(path) as stream:
+            for n_entries, entry in enumerate(_entries(_TextWindow(stream)), start=1):
+                yield _read_entry(entry, path, n_entries)
+    except (ValueError, OSError, EOFError, RecursionError) as error:
+        where = f"{path}, after entry {n_entries}" if n_entries else str(path)
+        empty = path.stat().st_size == 0
+        reason = "the file is empty" if empty else f"broken JSON: {brief(error)}"
+        yield Rejected(where, reason, "Get the file again; what came before is used")
+        return
+    if n_entries == 0:
+        yield Rejected(str(path), "no entries", "Give a Structure, an entry or a list of them")
+
+
+def _open_text(path: Path) -> IO[str]:
+    if path.name.endswith(".bz2"):
+        return bz2.open(path, "rt", encoding="utf-8")
+    if path.name.endswith(".gz"):
+        return gzip.open(path, "rt", encoding="utf-8")
+    return open(path, encoding="utf-8-sig")
+
+
+def _entries(window: _TextWindow) -> Iterator[Any]:
+    """The entries of a document, whichever form it has."""
+    if window.peek() == "[":
+        yield from _array(window)
+    elif window.peek() == "{":
+        yield from _object(window)
+    else:
+        raise ValueError("neither an object nor a list")
+    if window.peek():
+        raise ValueError("text behind the end of the document")
+
+
+def _array(window: _TextWindow) -> Iterator[Any]:
+    window.take("[")
+    if window.peek() != "]":
+        yield window.value()
+        while window.peek() == ",":
+            window.take(",")
+            yield window.value()
+    window.take("]")
+
+
+def _object(window: _TextWindow) -> Iterator[Any]:
+    """A container with ``entries``, or one entry, which is small and read whole."""
+    fields: dict[str, Any] = {}
+    has_entries = False
+    window.take("{")
+    while window.peek() not in ("}", ""):
+        key = window.value()
+        window.take(":")
+        if key == "entries" and window.peek() == "[":
+            has_entries = True
+            yield from _array(window)
+        else:
+            fields[key] = window.value()
+        if window.peek() == ",":
+            window.take(",")
+        elif window.peek() != "}":
+            break
+    window.take("}")
+    if not has_entries:
+        yield fields
+
+
+def _read_entry(entry: Any, path: Path, number: int) -> Crystal | Rejected:
+    source = f"{path}, entry {number}"
+    if not isinstance(entry, dict):
+        return Rejected(source, "not an object", "Give pymatgen Structure or entry dictionaries")
+    found = entry.get("data")
+    data: dict[str, Any] = found if isinstance(found, dict) else {}
+    names = (record.get(key) for record in (data, entry) for key in _ID_KEYS)
+    material_id = next((str(name) for name in names if name), None)
+    if material_id:
+        source = f"{path}, {material_id}"
+    structure_dict = entry if "sites" in entry else entry.get("structure")
+    if not isinstance(structure_dict, dict):
+        return Rejected(source, "field structure is missing", "Export the entry with its structure")
+    try:
+        structure = _structure(structure_dict)
+    except Exception as error:  # noqa: BLE001 - pymatgen raises anything on bad input
+        return Rejected(source, f"field structure: {brief(error)}", "Export the structure again")
+    kept = {key: value for key, value in data.items() if isinstance(value, _SCALARS)}
+    return admit(structure, source=source, material_id=material_id, properties=kept)
+
+
+def _structure(data: dict[str, Any]) -> Any:
+    from pymatgen.core import Structure
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return Structure.from_dict(data)

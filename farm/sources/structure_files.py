@@ -1,0 +1,94 @@
+"""CIF and POSCAR files. Whatever the parser warns of is either harmless or becomes a reason."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+from farm.crystal import Crystal
+from farm.sources.admission import admit
+from farm.sources.items import Rejected
+
+# What the CIF parser only warns of although the structure is then not the one in the file.
+_CIF_FATAL = (
+    ("implicit hydrogen", "hydrogens are implied but have no positions", "Add the hydrogen positions"),
+    ("Incorrect stoichiometry", "atoms and chemical formula of the file disagree", "Complete the sites"),
+    ("Missing elements", "the formula names elements that have no site", "Complete the sites"),
+)
+# Each character of the text is in one block; what is before the first `data_` is comment.
+_CIF_BLOCK = re.compile(r"^[ \t]*data_", re.MULTILINE | re.IGNORECASE)
+
+
+def read_cif(path: Path) -> Iterator[Crystal | Rejected]:
+    """One crystal for each data block that has a cell. The text must be UTF-8 or Latin-1."""
+    text = _text(path)
+    starts = [match.start() for match in _CIF_BLOCK.finditer(text)]
+    blocks = [text[a:b] for a, b in zip(starts, [*starts[1:], len(text)], strict=True)]
+    with_cell = [block for block in blocks if "_cell_length_a" in block.lower()]
+    if not with_cell:
+        what = "the file is empty" if not text.strip() else "no data block has a cell"
+        yield Rejected(str(path), what, "Give a CIF with `_cell_length_a` and atom sites")
+    for block in with_cell:
+        name = block.split(maxsplit=1)[0][len("data_") :]
+        yield _read_block(block, str(path) if len(with_cell) == 1 else f"{path}, data_{name}")
+
+
+def read_poscar(path: Path) -> Iterator[Crystal | Rejected]:
+    """The one crystal of a POSCAR or CONTCAR."""
+    from pymatgen.io.vasp import Poscar
+
+    text, source = _text(path), str(path)
+    if not text.strip():
+        yield Rejected(source, "the file is empty", "Give a POSCAR with a cell and sites")
+        return
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            structure = Poscar.from_str(text, read_velocities=False).structure
+    except Exception as error:  # noqa: BLE001 - pymatgen's parser raises anything on bad input
+        yield Rejected(source, f"not a POSCAR: {brief(error)}", "Check cell, counts and sites")
+        return
+    if any("cannot be determined" in str(warning.message) for warning in caught):
+        yield Rejected(source, "the elements are not named", "Add their symbols above the counts (VASP 5)")
+        return
+    yield admit(structure, source=source)
+
+
+def _read_block(block: str, source: str) -> Crystal | Rejected:
+    from pymatgen.io.cif import CifParser
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            # Occupancies above 1 are overlapping sites or a wrong file: never scaled away.
+            parser = CifParser.from_str(block, occupancy_tolerance=1.0)
+            (structure,) = parser.parse_structures(primitive=False, on_error="raise")
+            wrong = parser.check(structure)
+    except Exception as error:  # noqa: BLE001 - pymatgen's parser raises anything on bad input
+        return Rejected(source, f"no structure: {brief(error)}", "Check cell, symmetry and sites")
+    found = admit(structure, source=source)
+    if isinstance(found, Rejected):
+        return found
+    said = " ".join([wrong or "", *getattr(parser, "warnings", ())])
+    for sign, reason, fix in _CIF_FATAL:
+        if sign in said:
+            return Rejected(source, reason, fix)
+    return found
+
+
+def _text(path: Path) -> str:
+    data = path.read_bytes()
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+def brief(error: BaseException) -> str:
+    """The root of a parser's complaint on one line, for a reason."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    words = " ".join(str(error).split()).rstrip(".")
+    return f"{type(error).__name__}: {words[:160]}" if words else type(error).__name__

@@ -1,0 +1,176 @@
+"""The command line: help everywhere, exit codes, JSON, and one line for a user's mistake."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import pytest
+
+from farm.backlog import Backlog
+from farm.cli.main import cli, main
+from farm.job import Job, Outcome
+from farm.result import Result
+from farm.settings import Settings
+from farm.store import StoreWriter
+
+MakeJob = Callable[..., Job]
+MakeResult = Callable[..., Result]
+Run = Callable[..., "tuple[int, str, str]"]
+
+
+def all_commands(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """Every command and subcommand by its words."""
+    context = click.Context(group)
+    found = []
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        found.append((*path, name))
+        if isinstance(command, click.Group):
+            found += all_commands(command, (*path, name))
+    return found
+
+
+@pytest.fixture
+def run(settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Call ``farm`` in this process, in an empty farm on the test's Redis."""
+    assert settings.redis_url is not None
+    monkeypatch.setenv("FARM_REDIS_URL", settings.redis_url)
+    monkeypatch.setenv("FARM_HOME", str(settings.home))
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        captured = capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return ended.value.code, captured.out, captured.err
+
+    return call
+
+
+@pytest.mark.parametrize("words", all_commands(cli), ids=" ".join)
+def test_every_command_has_help_that_says_something(words: tuple[str, ...], run: Run) -> None:
+    code, out, _ = run(*words, "--help")
+    assert code == 0
+    assert f"Usage: {Path(sys.argv[0]).name}" in out or "Usage:" in out
+    assert len(out.splitlines()) > 4
+
+
+def test_help_lists_every_command_once(run: Run) -> None:
+    _, out, _ = run("--help")
+    for words in all_commands(cli):
+        if len(words) == 1:
+            assert sum(line.split()[:1] == [words[0]] for line in out.splitlines()) == 1, words
+
+
+def test_status_of_an_empty_farm(run: Run, backlog: Backlog) -> None:  # noqa: ARG001 - empties Redis
+    code, out, _ = run("status", "--json")
+    document = json.loads(out)
+    assert code == 0
+    assert set(document["jobs"].values()) == {0}
+    assert document["store"] == {"materials": 0, "ipa": 0, "rpa": 0}
+    assert document["checkpoint"] is None
+    assert document["paused"] is False
+
+
+def test_status_loads_neither_torch_nor_pymatgen(settings: Settings) -> None:
+    script = "import sys\nfrom farm.cli.main import main\ntry: main(['status'])\nexcept SystemExit: pass\n"
+    script += "print(sorted(m for m in ('torch', 'pymatgen', 'scipy', 'celery') if m in sys.modules))"
+    environment = {"FARM_REDIS_URL": str(settings.redis_url), "FARM_HOME": str(settings.home), "PATH": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_jobs_can_be_steered_by_id_formula_and_state(run: Run, backlog: Backlog, make_job: MakeJob) -> None:
+    backlog.enqueue([make_job("One", 1.0), make_job("Two", 2.0), make_job("Three", 3.0)])
+    assert json.loads(run("prioritise", "Three", "--json")[1]) == {"first now": ["Three"]}
+    assert json.loads(run("cancel", "Two", "--json")[1]) == {"cancelled": ["Two"]}
+    listed = json.loads(run("jobs", "--json")[1])
+    assert [(job["material"], job["state"]) for job in listed] == [
+        ("Three", "ready"),
+        ("One", "ready"),
+        ("Two", "cancelled"),
+    ]
+    assert sorted(json.loads(run("cancel", "MgO", "--json")[1])["cancelled"]) == ["One", "Three"]
+    assert len(json.loads(run("retry", "--state", "cancelled", "--json")[1])["queued again"]) == 3
+    assert run("pause")[0] == 0
+    assert json.loads(run("status", "--json")[1])["paused"] is True
+    assert run("resume")[0] == 0
+
+
+def test_a_formula_of_several_materials_asks_which(
+    run: Run,
+    settings: Settings,
+    backlog: Backlog,  # noqa: ARG001 - empties Redis
+    make_job: MakeJob,
+    make_result: MakeResult,
+) -> None:
+    with StoreWriter(settings.store_path) as writer:
+        writer.append(make_result(make_job("one")))
+        writer.append(make_result(make_job("two"), Outcome.METAL, "gap below 0.05 eV"))
+    code, _, err = run("show", "MgO")
+    assert code == 2
+    assert "names several materials. Choose one of one, two" in err
+
+
+def test_show_one_material(
+    run: Run,
+    settings: Settings,
+    backlog: Backlog,
+    make_job: MakeJob,
+    make_result: MakeResult,  # noqa: ARG001
+) -> None:
+    with StoreWriter(settings.store_path) as writer:
+        writer.append(make_result(make_job("periclase")))
+    picture = settings.home / "MgO.png"
+    code, out, _ = run("show", "periclase", "--plot", str(picture), "--json")
+    document = json.loads(out)
+    assert code == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert [step["gmax_mry"] for step in document["ladder"]] == [0, 2000]
+    assert document["state"] == "done"
+    assert "2000" in run("show", "MgO")[1]  # by formula, as text
+    archive = settings.home / "out.npz"
+    assert run("export", str(archive))[0] == 0
+    assert archive.stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (("show", "Unobtainium"), 2, "no material Unobtainium"),
+        (("cancel", "Unobtainium"), 2, "no such job: Unobtainium"),
+        (("retry",), 2, "nothing was named"),
+        (("export", "out.npz"), 1, "spectra.h5"),
+        (("seed", "--protocol", "papre"), 2, "no protocol named 'papre'"),
+        (("seed", "--elements", "Si,Xx"), 2, "no such element: Xx"),
+        (("jobs", "--state", "sleeping"), 2, "sleeping"),
+        (("sedd",), 2, "No such command"),
+    ],
+)
+def test_a_mistake_is_one_line_and_an_exit_code(
+    run: Run,
+    backlog: Backlog,
+    arguments: tuple[str, ...],
+    code: int,
+    told: str,  # noqa: ARG001
+) -> None:
+    got, out, err = run(*arguments)
+    assert (got, told in err, out) == (code, True, ""), err
+    assert "Traceback" not in err
+
+
+def test_an_unreachable_redis_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FARM_REDIS_URL", "redis://127.0.0.1:1/0")
+    for command in ("status", "jobs", "seed", "scheduler"):
+        code, _, err = run(command)
+        assert code == 1, command
+        assert err.count("\n") == 1, err
+        assert "Redis cannot be reached" in err

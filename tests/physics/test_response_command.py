@@ -1,0 +1,72 @@
+"""`farm response` on a real save: what it prints, what it writes, what it refuses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from farm.errors import InputError
+from workers.cli.response import response
+
+STEPS = ["--gmax-mry", "0", "--gmax-mry", "2000", "--gmax-mry", "4000", "--n-energies", "201"]
+
+
+def test_json_document_and_files_agree(boron_nitride_small: Path, tmp_path: Path) -> None:
+    npz, figure = tmp_path / "new" / "out.npz", tmp_path / "out.png"
+    arguments = [str(boron_nitride_small), *STEPS, "--json", "--out", str(npz), "--plot", str(figure)]
+    done = CliRunner().invoke(response, arguments, catch_exceptions=False)
+    assert done.exit_code == 0
+    document = json.loads(done.stdout)
+    assert document["directions"] == ["x", "y", "z"]
+    assert document["gmax_mry"] == [0, 2000, 4000]
+    assert document["n_g"] == [1, 7, 51]
+    assert np.shape(document["eps_imag"]) == np.shape(document["eps_real"]) == (3, 3, 201)
+    assert document["n_bands"] == 14
+    assert document["gap_direct_ev"] >= document["gap_indirect_ev"] > 2
+    assert document["cpu_seconds"] > 0
+    assert document["peak_memory_mb"] > 10
+    with np.load(npz) as arrays:
+        assert set(arrays.files) == set(document)
+        assert np.array_equal(arrays["eps_imag"], document["eps_imag"])
+        expected = [-1 if g is None else g for g in document["converged_gmax_mry"]]
+        assert arrays["converged_gmax_mry"].tolist() == expected
+    assert figure.read_bytes()[1:4] == b"PNG"
+    assert [p.name for p in npz.parent.iterdir()] == ["out.npz"]
+
+
+def test_table_for_people(boron_nitride_small: Path) -> None:
+    done = CliRunner().invoke(response, [str(boron_nitride_small), *STEPS], catch_exceptions=False)
+    assert "2 k-points, 8 valence of 14 bands" in done.stdout
+    assert "x: " in done.stdout
+    assert len([line for line in done.stdout.splitlines() if line.lstrip()[:1].isdigit()]) == 4
+
+
+def test_a_directory_without_a_save_is_an_input_error(tmp_path: Path) -> None:
+    done = CliRunner().invoke(response, [str(tmp_path)])
+    assert isinstance(done.exception, InputError)
+    assert "prefix.save" in done.exception.fix
+
+
+@pytest.mark.parametrize("flag", ["--out", "--plot"])
+def test_unknown_file_types_are_usage_errors(tmp_path: Path, flag: str) -> None:
+    done = CliRunner().invoke(response, [str(tmp_path), flag, "x.doc"])
+    assert done.exit_code == 2
+    assert "must end in" in done.output
+
+
+def test_loading_the_command_loads_no_numerics() -> None:
+    code = "import sys, workers.cli.response; print({'numpy', 'scipy', 'matplotlib'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_the_solver_needs_neither_torch_nor_pymatgen() -> None:
+    code = "import sys, workers.rpa.response; print({'torch', 'pymatgen', 'h5py'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

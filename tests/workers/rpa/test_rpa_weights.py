@@ -1,0 +1,68 @@
+"""Weights of k-points: shifted samples, whole grids, and grids that pw.x reduced."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from farm.crystal import Crystal
+from farm.kpoints import SpaceGroup, reduce_kpoints, shifted_grid, space_group
+from workers.rpa.response import kpoint_weights
+from workers.rpa.save import Save
+
+DIAMOND = Crystal(
+    "C", ((0, 1.8, 1.8), (1.8, 0, 1.8), (1.8, 1.8, 0)), ("C", "C"), ((0, 0, 0), (0.25, 0.25, 0.25))
+)
+SHIFT = (1 / 64, 2 / 64, 3 / 64)
+
+
+@pytest.fixture(scope="module")
+def group() -> SpaceGroup:
+    return space_group(DIAMOND)
+
+
+def save_of(kpoints: np.ndarray, weights: np.ndarray, *, final: bool = False) -> Save:
+    return Save(
+        directory=Path(),
+        lattice=DIAMOND.lattice,
+        species=DIAMOND.species,
+        positions=np.array(DIAMOND.frac_coords),
+        pseudo_files={},
+        kpoints=kpoints,
+        weights=weights / weights.sum(),
+        weights_final=final,
+        n_plane_waves=np.ones(len(kpoints), dtype=np.int64),
+        eigenvalues=np.zeros((len(kpoints), 2)),
+        n_valence=1,
+        cutoff=1.0,
+    )
+
+
+def test_the_published_list_counts_stars_as_yambo_does(group: SpaceGroup) -> None:
+    grid = shifted_grid((8, 8, 8), SHIFT)
+    weights = kpoint_weights(save_of(grid, np.ones(512)), group)
+    assert np.count_nonzero(weights) == 288
+    # 23040 points in YAMBO's zone: the (1,2,3)/64 shift puts some points on mirror planes.
+    assert weights.sum() == pytest.approx(1.0)
+    assert np.unique(np.rint(weights * 23040)).tolist() == [0, 24, 96]
+    reduced, multiplicity = reduce_kpoints(grid, group.point_group)
+    of_reduced = kpoint_weights(save_of(reduced, multiplicity.astype(float)), group)
+    assert of_reduced == pytest.approx(weights[weights > 0])
+
+
+def test_a_whole_grid_is_not_weighted_twice(group: SpaceGroup) -> None:
+    grid = shifted_grid((4, 4, 4), (0.0, 0.0, 0.0))
+    weights = kpoint_weights(save_of(grid, np.ones(64)), group)
+    used = weights[weights > 0]
+    assert np.rint(used * 64).sum() == 64
+    assert used[0] == pytest.approx(1 / 64)  # Gamma
+    reduced, multiplicity = reduce_kpoints(grid, group.point_group)
+    by_pw = kpoint_weights(save_of(reduced, multiplicity.astype(float), final=True), group)
+    assert by_pw == pytest.approx(used)
+
+
+def test_points_of_no_weight_are_left_out(group: SpaceGroup) -> None:
+    grid = shifted_grid((2, 1, 1), SHIFT)
+    assert kpoint_weights(save_of(grid, np.array([0.0, 3.0])), group).tolist() == [0.0, 1.0]

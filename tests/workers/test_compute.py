@@ -1,0 +1,235 @@
+"""Whole jobs on diamond with real programs: every outcome, killed and resumed, cancelled."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from farm.crystal import Crystal
+from farm.errors import LeaseLostError, MissingProgramError, ProtocolError
+from farm.job import Job, Outcome, Stage
+from farm.protocol import PRESETS
+from farm.result import Result
+from workers.compute import compute
+from workers.scratch import failed_directory
+
+CRUDE = {
+    "ecutwfc_ry": 30,
+    "ground_state_kppa": 16,
+    "response_kppa": 16,
+    "n_energies": 201,
+    "gmax_max_mry": 6000,
+}
+
+
+def make_job(crystal: Crystal, **changes: Any) -> Job:
+    """A job under the demo preset at crude settings."""
+    protocol = PRESETS["demo"].model_copy(update=CRUDE | changes)
+    return Job(crystal=crystal, protocol=protocol.to_dict(), protocol_hash=protocol.hash)
+
+
+@pytest.fixture(scope="module")
+def fresh(pw_x: Path, tmp_path_factory: pytest.TempPathFactory) -> Result:
+    """An undisturbed run."""
+    a = 1.7835
+    crystal = Crystal(
+        material_id="C",
+        lattice_angstrom=((0.0, a, a), (a, 0.0, a), (a, a, 0.0)),
+        species=("C", "C"),
+        frac_coords=((0.0, 0.0, 0.0), (0.25, 0.25, 0.25)),
+    )
+    return compute(make_job(crystal), scratch=tmp_path_factory.mktemp("fresh"), pseudo_dir=pw_x)
+
+
+def test_job_comes_back_with_spectra(fresh: Result) -> None:
+    assert fresh.outcome in (Outcome.DONE, Outcome.UNCONVERGED)
+    assert fresh.rpa is not None
+    assert fresh.ipa is not None
+    # Diamond at a 2x2x2 grid: near its 5.7, and local fields screen it down.
+    assert 3.5 < fresh.rpa.eps_inf < fresh.ipa.eps_inf < 9
+    np.testing.assert_allclose(fresh.rpa.eps[0], fresh.rpa.eps[2], atol=0.05)
+    assert [step.gmax_mry for step in fresh.ladder][:3] == [0, 2000, 4000]
+    assert fresh.gap_indirect_ev is not None
+    assert 4 < fresh.gap_indirect_ev < 7
+    assert [usage.stage for usage in fresh.stages] == list(Stage)
+    assert all(usage.cpu_s > 0.01 and usage.wall_s > 0.01 for usage in fresh.stages)
+    assert fresh.parameters["bands_reach_ev"] >= 25
+    assert fresh.parameters["ecutrho_ry"] == 120
+    assert fresh.parameters["n_kpoints"] <= fresh.parameters["n_kpoints_full"] == 8
+    assert set(fresh.programs) == {"farm", "pw.x"}
+    assert fresh.space_group == "Fd-3m"
+    assert Result.unpack(fresh.pack()).outcome is fresh.outcome
+
+
+def test_scratch_is_empty_after_success(diamond: Crystal, pw_x: Path, tmp_path: Path) -> None:
+    seen: list[tuple[Stage, str]] = []
+    compute(
+        make_job(diamond),
+        scratch=tmp_path,
+        pseudo_dir=pw_x,
+        on_progress=lambda stage, text: seen.append((stage, text)),
+    )
+    assert list(tmp_path.iterdir()) == []
+    assert [stage for stage, _ in seen] == list(Stage)
+    assert seen[0][1] == "scf-30Ry-2x2x2"
+
+
+def test_killed_worker_resumes_after_its_last_good_step(
+    diamond: Crystal, pw_x: Path, tmp_path: Path, fresh: Result
+) -> None:
+    job = make_job(diamond)
+    worker = _spawn_worker(job, pw_x, tmp_path)
+    _wait_for(lambda: (tmp_path / "stages").is_file() and "bands" in (tmp_path / "stages").read_text())
+    worker.kill()
+    worker.wait()
+    seen: list[Stage] = []
+    result = compute(
+        job, scratch=tmp_path / "scratch", pseudo_dir=pw_x, on_progress=lambda stage, _: seen.append(stage)
+    )
+    assert Stage.GROUND_STATE not in seen
+    assert result.stages[0].cpu_s > 0
+    assert result.rpa is not None
+    assert fresh.rpa is not None
+    np.testing.assert_allclose(result.rpa.eps, fresh.rpa.eps, atol=1e-3)
+
+
+def test_killed_worker_takes_pw_with_it(diamond: Crystal, pw_x: Path, tmp_path: Path) -> None:
+    # Heavy enough that pw.x would run for minutes.
+    job = make_job(diamond, ecutwfc_ry=200, ecutwfc_max_ry=200, ground_state_kppa=2000)
+    worker = _spawn_worker(job, pw_x, tmp_path)
+    _wait_for(lambda: bool(_programs_below(tmp_path)))
+    worker.kill()
+    worker.wait()
+    _wait_for(lambda: not _programs_below(tmp_path))
+
+
+def test_cancelled_job_leaves_nothing(diamond: Crystal, pw_x: Path, tmp_path: Path) -> None:
+    cancelled = threading.Event()
+    job = make_job(diamond, ecutwfc_ry=200, ecutwfc_max_ry=200, ground_state_kppa=2000)
+    threading.Timer(1.0, cancelled.set).start()
+    started = time.monotonic()
+    with pytest.raises(LeaseLostError):
+        compute(job, scratch=tmp_path, pseudo_dir=pw_x, cancelled=cancelled)
+    assert time.monotonic() - started < 5
+    assert list(tmp_path.iterdir()) == []
+    assert not _programs_below(tmp_path)
+
+
+def test_hopeless_scf_is_a_failed_result(diamond: Crystal, pw_x: Path, tmp_path: Path) -> None:
+    job = make_job(diamond, max_scf_iterations=1)
+    result = compute(job, scratch=tmp_path, pseudo_dir=pw_x)
+    assert result.outcome is Outcome.FAILED
+    assert "scf_unconverged (convergence NOT achieved" in result.reason
+    assert len(result.corrections) == 4
+    assert result.stages[0].cpu_s > 0
+    assert result.ladder == ()
+    kept = failed_directory(tmp_path, job.job_id)
+    assert (kept / "scf-30Ry-2x2x2" / "pw-5.out").is_file()
+    assert not list(tmp_path.rglob("*.dat"))
+
+
+def test_small_gap_is_a_metal_with_its_gaps(diamond: Crystal, pw_x: Path, tmp_path: Path) -> None:
+    result = compute(make_job(diamond, metal_gap_ev=50.0), scratch=tmp_path, pseudo_dir=pw_x)
+    assert result.outcome is Outcome.METAL
+    assert result.gap_indirect_ev is not None
+    assert "is below 50 eV" in result.reason
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_short_bands_are_redone(
+    diamond: Crystal, pw_x: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.pipeline.estimate_nbnd", lambda *_: 8)
+    seen: list[str] = []
+    result = compute(
+        make_job(diamond),
+        scratch=tmp_path,
+        pseudo_dir=pw_x,
+        on_progress=lambda _, text: seen.append(text),
+    )
+    assert seen[1] == "bands-8"
+    assert seen[2].startswith("bands-")
+    assert result.parameters["nbnd"] > 8
+    assert result.parameters["bands_reach_ev"] >= 25
+
+
+def test_ladders_use_the_smaller_rung_that_agrees(diamond: Crystal, pw_x: Path, tmp_path: Path) -> None:
+    seen: list[str] = []
+    job = make_job(diamond, energy_tolerance_kcal_mol=1000.0, metal_gap_ev=50.0)
+    result = compute(job, scratch=tmp_path, pseudo_dir=pw_x, on_progress=lambda _, text: seen.append(text))
+    assert seen[:2] == ["scf-30Ry-2x2x2", "scf-35Ry-2x2x2"]
+    assert seen[2].startswith("scf-30Ry-4")
+    assert (result.parameters["ecutwfc_ry"], result.parameters["ground_state_kgrid"]) == (30, [2, 2, 2])
+    assert result.parameters["ground_state_runs"] == 3
+
+
+def test_odd_electrons_are_a_metal_without_running(tmp_path: Path) -> None:
+    aluminium = Crystal(
+        material_id="Al",
+        lattice_angstrom=((0.0, 2.0, 2.0), (2.0, 0.0, 2.0), (2.0, 2.0, 0.0)),
+        species=("Al",),
+        frac_coords=((0.0, 0.0, 0.0),),
+    )
+    result = compute(make_job(aluminium), scratch=tmp_path, pseudo_dir=tmp_path)
+    assert result.outcome is Outcome.METAL
+    assert "odd electron count 11" in result.reason
+    assert result.stages == ()
+
+
+def test_missing_pseudopotentials_and_programs_are_not_the_materials_fault(
+    diamond: Crystal, pw_x: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(MissingProgramError, match="pseudopotential"):
+        compute(make_job(diamond), scratch=tmp_path, pseudo_dir=tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MissingProgramError, match=r"pw\.x is not installed"):
+        compute(make_job(diamond), scratch=tmp_path, pseudo_dir=pw_x)
+
+
+def test_protocol_that_is_not_its_hash_is_refused(diamond: Crystal, tmp_path: Path) -> None:
+    job = make_job(diamond)
+    forged = Job(crystal=diamond, protocol={**job.protocol, "ecutwfc_ry": 20}, protocol_hash="../../etc")
+    with pytest.raises(ProtocolError, match="hash"):
+        compute(forged, scratch=tmp_path, pseudo_dir=tmp_path)
+
+
+def _spawn_worker(job: Job, pseudo_dir: Path, directory: Path) -> subprocess.Popen[bytes]:
+    (directory / "job.json").write_text(json.dumps(job.to_dict()))
+    script = f"""
+import json
+from pathlib import Path
+from farm.job import Job
+from workers.compute import compute
+here = Path({str(directory)!r})
+def progress(stage, text):
+    with (here / "stages").open("a") as file:
+        file.write(text + "\\n")
+job = Job.from_dict(json.loads((here / "job.json").read_text()))
+compute(job, scratch=here / "scratch", pseudo_dir=Path({str(pseudo_dir)!r}), on_progress=progress)
+"""
+    return subprocess.Popen([sys.executable, "-c", script])
+
+
+def _programs_below(directory: Path) -> list[int]:
+    found = []
+    for process in psutil.process_iter(["name", "cwd", "status"]):
+        inside = str(process.info["cwd"] or "").startswith(str(directory))
+        if process.info["name"] == "pw.x" and inside and process.info["status"] != psutil.STATUS_ZOMBIE:
+            found.append(process.pid)
+    return found
+
+
+def _wait_for(condition: Any, timeout_s: float = 60.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)

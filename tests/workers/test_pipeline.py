@@ -1,0 +1,133 @@
+"""What a job does next, for every history it can have; and its band counts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from farm.job import Outcome
+from workers.bands import enlarge_nbnd, estimate_nbnd
+from workers.convergence import Ladder
+from workers.pipeline import (
+    BandsDone,
+    BandsStep,
+    Done,
+    Finished,
+    Plan,
+    ResponseDone,
+    ResponseStep,
+    ScfDone,
+    ScfStep,
+    Step,
+    StepFailed,
+    next_step,
+)
+
+PLAN = Plan(
+    n_atoms=2,
+    ladder=Ladder(cutoffs_ry=(40,), kgrids=((4, 4, 4),), tolerance_ev=None),
+    first_nbnd=20,
+    energy_window_ev=25.0,
+    energy_max_ev=20.0,
+    metal_gap_ev=0.05,
+    similarity_threshold=0.9,
+)
+SCF = ScfStep(ecutwfc_ry=40, kgrid=(4, 4, 4))
+GOOD_SCF: tuple[Step, Done] = (SCF, ScfDone(energy_ev=-200.0))
+
+
+def bands(nbnd: int, top: float, gap: float = 2.0) -> tuple[Step, Done]:
+    done = BandsDone(gap_indirect_ev=gap, gap_direct_ev=gap + 1, top_ev=top)
+    return BandsStep(ground_state=SCF, nbnd=nbnd), done
+
+
+def response(*converged: int | None) -> tuple[Step, Done]:
+    x, y, z = converged
+    done = ResponseDone(
+        converged_gmax_mry=(x, y, z), last_gmax_mry=10000, last_similarity=(0.95, 0.8123, 0.97)
+    )
+    return ResponseStep(bands=BandsStep(ground_state=SCF, nbnd=20)), done
+
+
+def test_stages_follow_each_other() -> None:
+    first = next_step([], PLAN)
+    assert first == SCF
+    second = next_step([GOOD_SCF], PLAN)
+    assert second == BandsStep(ground_state=SCF, nbnd=20)
+    third = next_step([GOOD_SCF, bands(20, 26.0)], PLAN)
+    assert third == ResponseStep(bands=BandsStep(ground_state=SCF, nbnd=20))
+    end = next_step([GOOD_SCF, bands(20, 26.0), response(4000, 4000, 4000)], PLAN)
+    assert end == Finished(outcome=Outcome.DONE)
+
+
+def test_replay_of_a_history_gives_its_own_steps() -> None:
+    history = [GOOD_SCF, bands(20, 23.0), bands(24, 25.5), response(4000, 6000, 4000)]
+    for i in range(2):
+        assert next_step(history[:i], PLAN) == history[i][0]
+    for i in range(len(history)):
+        assert next_step(history[:i], PLAN) == next_step(history[:i], PLAN)
+
+
+def test_short_bands_are_redone_three_times() -> None:
+    history = [GOOD_SCF]
+    counts = []
+    for top in (15.0, 18.0, 21.0, 24.0):
+        step = next_step(history, PLAN)
+        assert isinstance(step, BandsStep)
+        counts.append(step.nbnd)
+        history.append(bands(step.nbnd, top))
+    assert counts == sorted(set(counts))
+    # 24 eV after the last retry is above 20 + 2 eV: accepted.
+    assert isinstance(next_step(history, PLAN), ResponseStep)
+    history[-1] = bands(counts[-1], 21.9)
+    end = next_step(history, PLAN)
+    assert isinstance(end, Finished)
+    assert end.outcome is Outcome.FAILED
+    assert "reach only 21.9 eV" in end.reason
+
+
+@pytest.mark.parametrize("gap", [-0.4, 0.0, 0.049])
+def test_small_gap_is_a_metal_even_when_bands_are_short(gap: float) -> None:
+    end = next_step([GOOD_SCF, bands(20, 10.0, gap)], PLAN)
+    assert isinstance(end, Finished)
+    assert end.outcome is Outcome.METAL
+    assert f"{gap:.3f} eV" in end.reason
+
+
+def test_unconverged_direction_is_named_with_its_similarity() -> None:
+    end = next_step([GOOD_SCF, bands(20, 26.0), response(4000, None, 4000)], PLAN)
+    assert isinstance(end, Finished)
+    assert end.outcome is Outcome.UNCONVERGED
+    assert end.reason == "local fields along y (SC 0.812) are not converged at 10000 mRy (threshold 0.9)"
+
+
+def test_ladder_that_gives_up_ends_unconverged() -> None:
+    plan = replace(PLAN, ladder=Ladder(cutoffs_ry=(40,), kgrids=((4, 4, 4),), tolerance_ev=0.01))
+    end = next_step([GOOD_SCF], plan)
+    assert isinstance(end, Finished)
+    assert end.outcome is Outcome.UNCONVERGED
+    assert end.reason.startswith("ground state: the cutoff ladder ended")
+
+
+def test_failed_step_ends_the_job() -> None:
+    end = next_step([(SCF, StepFailed(reason="scf: broken"))], PLAN)
+    assert end == Finished(outcome=Outcome.FAILED, reason="scf: broken")
+
+
+# nbnd that just reached about 25 eV at every k of the spectra's grid (measured with pw.x, 60 Ry).
+@pytest.mark.parametrize(
+    ("n_electrons", "volume", "needed"),
+    [(8, 40.05, 24), (10, 16.33, 12), (16, 36.2, 24), (16, 44.8, 25), (8, 11.35, 11)],
+)
+def test_first_estimate_is_enough_and_not_far_too_much(
+    n_electrons: int, volume: float, needed: int
+) -> None:
+    assert needed <= estimate_nbnd(n_electrons, volume, 25.0) <= needed + 5
+
+
+def test_next_count_grows_with_what_is_missing() -> None:
+    assert enlarge_nbnd(20, 24.99, 25.0) >= 22
+    assert enlarge_nbnd(20, 20.0, 25.0) > enlarge_nbnd(20, 23.0, 25.0)
+    # Si: 24 bands reach 25 eV, 20 bands 21.5 eV.
+    assert 24 <= enlarge_nbnd(20, 21.5, 25.0) <= 26

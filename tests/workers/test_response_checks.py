@@ -1,0 +1,112 @@
+"""Spectra that must not be believed, and which steps of a ladder are kept."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from farm.errors import CalculationError
+from farm.protocol import Protocol
+from workers.spectra import ResponseData, fault, ladder_steps, load_response, response_done
+
+PROTOCOL = Protocol(n_energies=101, gmax_max_mry=6000)
+SIMILARITY = ((0.8, 0.8, 0.7), (0.95, 0.95, 0.92), (0.99, 0.99, 0.98))
+
+
+@pytest.fixture
+def data() -> ResponseData:
+    energies = np.linspace(0.0, 20.0, 101)
+    eps = 1 + 60 / (64 - energies**2 - 1j * 4 * energies)
+    return ResponseData(
+        energies_ev=energies,
+        gmax_mry=(0, 2000, 4000, 6000),
+        n_g=(1, 9, 15, 27),
+        eps=np.tile(eps, (4, 3, 1)),
+        peak_memory_mb=80.0,
+    )
+
+
+def _spoilt(data: ResponseData, energy: int, value: complex) -> ResponseData:
+    eps = data.eps.copy()
+    eps[2, 1, energy] = value
+    return replace(data, eps=eps)
+
+
+def test_good_response_passes(data: ResponseData) -> None:
+    assert fault(data, PROTOCOL) is None
+
+
+@pytest.mark.parametrize(
+    ("energy", "value", "words"),
+    [
+        (50, complex(np.nan, 0), "not finite"),
+        (50, complex(1, np.inf), "not finite"),
+        (50, -1j, "Im eps along y at 4000 mRy"),
+        (0, 0.9 + 0j, "below 1"),
+    ],
+)
+def test_unbelievable_number(data: ResponseData, energy: int, value: complex, words: str) -> None:
+    assert words in str(fault(_spoilt(data, energy, value), PROTOCOL))
+
+
+def test_slight_undershoot_is_allowed(data: ResponseData) -> None:
+    largest = data.eps.imag.max()
+    assert fault(_spoilt(data, 50, 2 - 0.009j * largest), PROTOCOL) is None
+    assert fault(_spoilt(data, 50, 2 - 0.011j * largest), PROTOCOL) is not None
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"energies_ev": np.linspace(0.0, 20.1, 101)}, "energy grid"),
+        ({"energies_ev": np.linspace(0.0, 20.0, 100)}, "energy grid"),
+        ({"gmax_mry": (0, 2000, 4000, 8000)}, "cutoffs"),
+        ({"eps": np.ones((3, 3, 101), dtype=complex)}, "shape"),
+    ],
+)
+def test_response_of_another_request(data: ResponseData, change: dict[str, Any], words: str) -> None:
+    assert words in str(fault(replace(data, **change), PROTOCOL))
+
+
+def test_converged_ladder_is_kept_up_to_its_largest_cutoff(data: ResponseData) -> None:
+    steps = ladder_steps(data, SIMILARITY, (2000, 4000, 4000))
+    assert [step.gmax_mry for step in steps] == [0, 2000, 4000]
+    assert [step.n_g for step in steps] == [1, 9, 15]
+    assert steps[0].step_similarity is None
+    assert steps[2].step_similarity == (0.95, 0.95, 0.92)
+
+
+def test_unconverged_ladder_is_kept_whole(data: ResponseData) -> None:
+    assert len(ladder_steps(data, SIMILARITY, (2000, None, 4000))) == 4
+    done = response_done(data, SIMILARITY, (2000, None, 4000))
+    assert done.converged_gmax_mry == (2000, None, 4000)
+    assert (done.last_gmax_mry, done.last_similarity) == (6000, (0.99, 0.99, 0.98))
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 cut off"])
+def test_file_that_is_absent_or_cut_off(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "response.npz"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(CalculationError, match="not complete"):
+        load_response(path)
+
+
+def test_file_reads_back(tmp_path: Path, data: ResponseData) -> None:
+    path = tmp_path / "response.npz"
+    np.savez(
+        path,
+        energies_ev=data.energies_ev,
+        gmax_mry=data.gmax_mry,
+        n_g=data.n_g,
+        eps_real=data.eps.real,
+        eps_imag=data.eps.imag,
+        peak_memory_mb=80.0,
+    )
+    found = load_response(path)
+    np.testing.assert_array_equal(found.eps, data.eps)
+    assert (found.gmax_mry, found.n_g, found.peak_memory_mb) == (data.gmax_mry, data.n_g, 80.0)

@@ -1,0 +1,172 @@
+"""The job directory: what is resumed, what is kept, and that nothing heavy stays."""
+
+from __future__ import annotations
+
+import errno
+import json
+from pathlib import Path
+
+import pytest
+
+from farm.errors import CalculationError, LeaseLostError, ResourceError
+from farm.result import Correction
+from workers.launcher import Usage
+from workers.pipeline import BandsDone, BandsStep, ResponseDone, ResponseStep, ScfDone, ScfStep
+from workers.scratch import RESPONSE_FILE, Record, Workspace, failed_directory, open_workspace
+
+SCF = ScfStep(ecutwfc_ry=40, kgrid=(4, 4, 4))
+BANDS = BandsStep(ground_state=SCF, nbnd=20)
+JOB = "MgO.0123456789ab.native"
+
+
+def _scf_record() -> Record:
+    return Record(
+        step=SCF,
+        done=ScfDone(energy_ev=-200.123456789),
+        usage=Usage(cpu_s=1.5, wall_s=2.0, peak_memory_mb=40.0),
+        corrections=(
+            Correction(step=SCF.name, diagnosis="killed: x", remedy="again", changes_physics=False),
+        ),
+        program="6.7MaX",
+    )
+
+
+def _bands_record(nbnd: int = 20) -> Record:
+    done = BandsDone(gap_indirect_ev=4.5, gap_direct_ev=5.0, top_ev=26.0)
+    return Record(step=BandsStep(ground_state=SCF, nbnd=nbnd), done=done, usage=Usage(cpu_s=3.0))
+
+
+def _response_record() -> Record:
+    done = ResponseDone(
+        converged_gmax_mry=(4000, None, 6000), last_gmax_mry=10000, last_similarity=(0.9, 0.8, 0.95)
+    )
+    return Record(step=ResponseStep(bands=BANDS), done=done, usage=Usage())
+
+
+def _fill(workspace: Workspace, record: Record) -> None:
+    """Put the files there that the step would leave, and record it."""
+    directory = workspace.step_directory(record.step)
+    (directory / "pw-1.out").write_text("JOB DONE.")
+    if isinstance(record.step, ResponseStep):
+        (directory / RESPONSE_FILE).write_bytes(b"npz")
+    else:
+        save = workspace.save_directory(record.step)
+        save.mkdir(parents=True)
+        (save / "data-file-schema.xml").write_text("<xml/>")
+        (save / "charge-density.dat").write_bytes(b"rho")
+        if isinstance(record.step, BandsStep):
+            (save / "wfc1.dat").write_bytes(b"psi")
+    workspace.append(record)
+
+
+def _die(scratch: Path, *records: Record) -> None:
+    """A worker that did these steps and was killed by a signal it could not catch."""
+    workspace = Workspace(scratch / JOB, JOB)
+    workspace.directory.mkdir(parents=True)
+    for record in records:
+        _fill(workspace, record)
+
+
+def test_killed_job_resumes_with_equal_records(tmp_path: Path) -> None:
+    records = [_scf_record(), _bands_record(), _response_record()]
+    _die(tmp_path, *records)
+    with open_workspace(tmp_path, JOB) as workspace:
+        assert workspace.records == records
+    assert not (tmp_path / JOB).exists()
+
+
+def test_bands_that_fell_short_are_remembered_without_their_wavefunctions(tmp_path: Path) -> None:
+    _die(tmp_path, _scf_record(), _bands_record(20), _bands_record(24))
+    (tmp_path / JOB / "bands-20/out/pwscf.save/wfc1.dat").unlink()
+    with open_workspace(tmp_path, JOB) as workspace:
+        assert len(workspace.records) == 3
+
+
+@pytest.mark.parametrize(
+    ("lost", "left"),
+    [
+        ("scf-40Ry-4x4x4/out/pwscf.save/charge-density.dat", 0),
+        ("bands-20/out/pwscf.save/wfc1.dat", 1),
+        ("bands-20/out/pwscf.save/data-file-schema.xml", 1),
+        ("response/response.npz", 2),
+    ],
+)
+def test_history_ends_where_data_is_missing(tmp_path: Path, lost: str, left: int) -> None:
+    _die(tmp_path, _scf_record(), _bands_record(), _response_record())
+    (tmp_path / JOB / lost).unlink()
+    with open_workspace(tmp_path, JOB) as workspace:
+        assert len(workspace.records) == left
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 99}', '{"version": 1, "job_id": "other"}'])
+def test_manifest_that_cannot_be_trusted_means_from_scratch(tmp_path: Path, text: str) -> None:
+    _die(tmp_path, _scf_record())
+    (tmp_path / JOB / "manifest.json").write_text(text)
+    with open_workspace(tmp_path, JOB) as workspace:
+        assert workspace.records == []
+
+
+def test_manifest_is_never_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _die(tmp_path, _scf_record())
+
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, "no")
+
+    with open_workspace(tmp_path, JOB) as workspace:
+        with monkeypatch.context() as patch:
+            patch.setattr("workers.scratch.os.fsync", fail)
+            with pytest.raises(OSError, match="no"):
+                workspace.append(_bands_record())
+        data = json.loads((workspace.directory / "manifest.json").read_text())
+        assert len(data["records"]) == 1
+
+
+def test_error_keeps_small_texts_only(tmp_path: Path) -> None:
+    with pytest.raises(CalculationError), open_workspace(tmp_path, JOB) as workspace:
+        _fill(workspace, _scf_record())
+        (workspace.step_directory(SCF) / "CRASH").write_text("from davcio")
+        (workspace.step_directory(SCF) / "pw-2.out").write_bytes(b"x" * 2_000_000)
+        raise CalculationError("broken")
+    assert not (tmp_path / JOB).exists()
+    kept = failed_directory(tmp_path, JOB)
+    names = sorted(path.name for path in kept.rglob("*") if path.is_file())
+    assert names == ["CRASH", "manifest.json", "pw-1.out"]
+
+
+@pytest.mark.parametrize("error", [LeaseLostError("gone"), ResourceError("full")])
+def test_nothing_stays_of_a_job_that_goes_elsewhere(tmp_path: Path, error: Exception) -> None:
+    with pytest.raises(type(error)), open_workspace(tmp_path, JOB) as workspace:
+        _fill(workspace, _bands_record())
+        raise error
+    assert not (tmp_path / JOB).exists()
+    assert not list(tmp_path.rglob("wfc*"))
+
+
+def test_stopped_worker_leaves_densities_but_no_wavefunctions(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit), open_workspace(tmp_path, JOB) as workspace:
+        _fill(workspace, _scf_record())
+        _fill(workspace, _bands_record())
+        raise SystemExit(0)
+    assert not list(tmp_path.rglob("wfc*"))
+    with open_workspace(tmp_path, JOB) as workspace:
+        assert [record.step for record in workspace.records] == [SCF]
+
+
+def test_full_disk_is_the_machines_fault(tmp_path: Path) -> None:
+    with pytest.raises(ResourceError, match="Free space"), open_workspace(tmp_path, JOB):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert not (tmp_path / JOB).exists()
+
+
+def test_second_worker_does_not_enter_a_locked_directory(tmp_path: Path) -> None:
+    with open_workspace(tmp_path, JOB) as first, open_workspace(tmp_path, JOB) as second:
+        assert first.directory != second.directory
+        _fill(first, _scf_record())
+        assert second.records == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_scratch_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ResourceError, match="cannot be used"), open_workspace(tmp_path / "file", JOB):
+        pass
