@@ -1,6 +1,6 @@
 """Does transfer from IPA to RPA pay on a few hundred materials? Prints held-out medians and CPU.
 
-    OMP_NUM_THREADS=1 python benchmarks/transfer_on_harvest.py HARVEST.h5 [--seeds 0 1] [--epochs 200]
+    OMP_NUM_THREADS=1 python benchmarks/transfer_on_harvest.py [HARVEST.h5] [--seeds 0 1] [--epochs 200]
 
 HARVEST.h5 holds ``ipa_im`` and ``rpa_im`` as ``[material, direction, energy]`` and the structures as
 JSON bytes. Each seed draws its own split by composition, its own weights and its own 100 materials.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -109,12 +110,15 @@ def one_seed(dataset: Dataset, seed: int, scratch: FitPlan, transfer: FitPlan) -
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("harvest", type=Path)
+    parser.add_argument("harvest", type=Path, nargs="?", default=os.environ.get("HARVEST"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--epochs", type=int, default=FROM_SCRATCH.epochs, help="of fits from scratch")
     arguments = parser.parse_args()
+    if arguments.harvest is None:
+        click.echo("skipped: needs a file of computed spectra, as an argument or in HARVEST")
+        return
     torch.set_num_threads(1)
-    dataset = read_harvest(arguments.harvest)
+    dataset = read_harvest(Path(arguments.harvest))
     scratch = replace(FROM_SCRATCH, epochs=arguments.epochs, threads=1)
     for seed in arguments.seeds:
         one_seed(dataset, seed, scratch, replace(TRANSFER, threads=1))

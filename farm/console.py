@@ -8,13 +8,16 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from farm.backlog import Backlog
 from farm.broker import broker_url, connect
 from farm.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def settings_of(ctx: click.Context, **flags: Any) -> Settings:
@@ -36,6 +39,14 @@ def open_backlog(settings: Settings) -> Iterator[Backlog]:
 def echo_json(document: Any) -> None:
     """One JSON document on stdout, nothing else."""
     click.echo(json.dumps(document, indent=1, allow_nan=False))
+
+
+def screen(*, stderr: bool = False) -> Console:
+    """Where tables go: as wide as the terminal, and never folded into a pipe."""
+    from rich.console import Console
+
+    console = Console(stderr=stderr, highlight=False)
+    return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=240)
 
 
 def log_roles() -> None:

@@ -120,7 +120,7 @@ PRESETS: dict[str, Protocol] = {
         ground_state_kppa=200,
         energy_tolerance_kcal_mol=None,
         scf_threshold_ry=1e-9,
-        response_kppa=200,
+        response_kppa=500,
     ),
 }
 

@@ -76,7 +76,7 @@ def predict(
                     click.echo(_summary(result))
             else:
                 n_failed += 1
-                click.echo(f"farm: {path}: {result}", err=True)
+                click.echo(f"farm: {result}", err=True)
     if as_json:
         documents = [prediction.to_dict() for prediction in predictions]
         # One file with one crystal is one document; several are a list.

@@ -141,30 +141,21 @@ def predict_file(
     from farm.sources import read_source
 
     started_s = time.perf_counter()
-    try:
-        for found in read_source(path):
-            if isinstance(found, Crystal):
-                yield _predict_or_error(predictor, found, quantity, started_s)
-            else:
-                yield InputError(f"{found.source}: {found.reason}", fix=found.fix)
-            started_s = time.perf_counter()
-    except InputError as error:
-        yield error
-
-
-def _predict_or_error(
-    predictor: Predictor, crystal: Crystal, quantity: Property, started_s: float
-) -> Prediction | InputError:
-    try:
-        return predictor.predict(crystal, quantity, started_s=started_s)
-    except InputError as error:
-        return error
+    for found in read_source(path):
+        if isinstance(found, Crystal):
+            try:
+                yield predictor.predict(found, quantity, started_s=started_s)
+            except InputError as error:
+                yield InputError(f"{path}: {error.message}", fix=error.fix)
+        else:
+            yield InputError(f"{found.source}: {found.reason}", fix=found.fix)
+        started_s = time.perf_counter()
 
 
 def stored_spectrum(
     store_path: Path, crystal: Crystal, rung: Rung, energies_ev: FloatArray
 ) -> FloatArray | None:
-    """The calculated Im eps (trace/3) of this very structure, None where the store has none."""
+    """The calculated Im eps (trace/3) of this structure, None where the store has none."""
     from farm.store import open_store
 
     if not store_path.is_file():
@@ -182,4 +173,10 @@ def stored_spectrum(
 
 
 def _same_crystal(one: Crystal, other: Crystal) -> bool:
-    return one.content_hash == other.content_hash
+    """The same structure to 1 % in lengths, whatever its setting: files round and turn cells."""
+    if one.content_hash == other.content_hash:
+        return True
+    from pymatgen.analysis.structure_matcher import StructureMatcher
+
+    matcher = StructureMatcher(ltol=0.01, stol=0.05, angle_tol=1.0, scale=False)
+    return bool(matcher.fit(one.to_structure(), other.to_structure()))

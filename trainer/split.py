@@ -25,9 +25,9 @@ from farm.crystal import Crystal
 class SplitRule:
     """A hash of the composition under ``salt`` below ``held_out_share`` means held out.
 
-    The salt was chosen so that of the small, cheap crystals with which a farm starts a fifth is held
-    out, and of every sort one: Si, BP, BeO and CaF2 of 20. It was chosen by that count alone, before
-    any model was fitted. Changing it makes earlier checkpoints incomparable: they have seen some of
+    The salt was chosen so that of the 20 bundled crystals, with which most farms start, a fifth is
+    held out, and of every sort one: Si, BP, BeO and CaF2. It was chosen by that alone, before any
+    model was fitted. Changing it makes earlier checkpoints incomparable: they have seen some of
     what is then held out.
     """
 

@@ -16,11 +16,13 @@ from farm.protocol import Protocol
 from farm.pseudopotentials import count_electrons
 from farm.result import Result, StageUsage
 from workers.launcher import Usage
+from workers.manifest import Record, completed
 from workers.pipeline import BandsDone, BandsStep, Finished, ResponseDone, make_plan, next_step
 from workers.pseudos import checked_pseudopotentials
-from workers.scratch import RESPONSE_FILE, Record, completed, failed_directory, open_workspace
+from workers.responses import judge
+from workers.scratch import RESPONSE_FILE, failed_directory, open_workspace
 from workers.spectra import ladder_steps, load_response
-from workers.steps import BANDS_THRESHOLD_RY, StepContext, judge, response_kpoints, run_step
+from workers.steps import BANDS_THRESHOLD_RY, StepContext, response_kpoints, run_step
 
 PSEUDO_LINK = "pseudo"
 

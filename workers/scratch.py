@@ -12,38 +12,22 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from farm.errors import LeaseLostError, ResourceError
-from farm.result import Correction
-from workers.launcher import Usage
-from workers.pipeline import BandsDone, BandsStep, Done, ResponseDone, ResponseStep, ScfDone, ScfStep, Step
+from workers.manifest import Record, decode_manifest, encode_manifest
+from workers.pipeline import BandsStep, ResponseStep, ScfStep, Step
 from workers.qe.inputs import OUTDIR, PREFIX
 
 RESPONSE_FILE = "response.npz"
 _MANIFEST = "manifest.json"
-_MANIFEST_VERSION = 1
 _KEPT_SUFFIXES = frozenset({".in", ".out", ".err"})
 _KEPT_BYTES = 1_000_000
 _MAX_NAMESAKES = 8
 _MACHINE_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOMEM})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Record:
-    """One step that has run: what came out, what it cost, what was corrected, which program."""
-
-    step: Step
-    done: Done
-    usage: Usage
-    corrections: tuple[Correction, ...] = ()
-    program: str = ""
 
 
 class Workspace:
@@ -67,18 +51,10 @@ class Workspace:
     def append(self, record: Record) -> None:
         """Add a step that is done, and replace the manifest on disk."""
         self.records.append(record)
-        text = json.dumps(
-            {
-                "version": _MANIFEST_VERSION,
-                "job_id": self.job_id,
-                "records": [_to_json(item) for item in self.records],
-            },
-            indent=1,
-        )
         path = self.directory / _MANIFEST
         temporary = path.with_suffix(".tmp")
         with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
+            file.write(encode_manifest(self.job_id, self.records))
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -86,12 +62,10 @@ class Workspace:
     def resume(self) -> None:
         """Read the steps an earlier, killed run left behind, as far as their data is still there."""
         try:
-            data = json.loads((self.directory / _MANIFEST).read_text(encoding="utf-8"))
-            if data["version"] != _MANIFEST_VERSION or data["job_id"] != self.job_id:
-                return
-            records = [_from_json(item) for item in data["records"]]
-        except (OSError, ValueError, KeyError, TypeError):
-            return  # no manifest, or one that cannot be trusted: start again
+            text = (self.directory / _MANIFEST).read_text(encoding="utf-8")
+        except OSError:
+            return
+        records = decode_manifest(text, self.job_id)
         last_bands = max((i for i, r in enumerate(records) if isinstance(r.step, BandsStep)), default=-1)
         for i, record in enumerate(records):
             if not self._has_data(record.step, with_wavefunctions=i == last_bands):
@@ -190,52 +164,3 @@ def _lock(scratch: Path, job_id: str) -> tuple[Path, int]:
         else:
             return directory, lock
     raise ResourceError(f"{_MAX_NAMESAKES} workers sit in scratch directories of job {job_id}")
-
-
-def _to_json(record: Record) -> dict[str, Any]:
-    return {
-        "step": {"kind": type(record.step).__name__, **asdict(record.step)},
-        "done": {"kind": type(record.done).__name__, **asdict(record.done)},
-        "usage": asdict(record.usage),
-        "corrections": [asdict(correction) for correction in record.corrections],
-        "program": record.program,
-    }
-
-
-def _from_json(data: dict[str, Any]) -> Record:
-    return Record(
-        step=_step_from_json(dict(data["step"])),
-        done=_done_from_json(dict(data["done"])),
-        usage=Usage(**data["usage"]),
-        corrections=tuple(Correction(**item) for item in data["corrections"]),
-        program=data["program"],
-    )
-
-
-def _step_from_json(data: dict[str, Any]) -> Step:
-    kind = data.pop("kind", "ScfStep")
-    if kind == "ScfStep":
-        return ScfStep(ecutwfc_ry=data["ecutwfc_ry"], kgrid=tuple(data["kgrid"]))
-    if kind == "BandsStep":
-        ground_state = _step_from_json(data["ground_state"])
-        if isinstance(ground_state, ScfStep):
-            return BandsStep(ground_state=ground_state, nbnd=data["nbnd"])
-    if kind == "ResponseStep":
-        bands = _step_from_json({"kind": "BandsStep", **data["bands"]})
-        if isinstance(bands, BandsStep):
-            return ResponseStep(bands=bands)
-    raise ValueError(f"unknown step {kind}")
-
-
-def _done_from_json(data: dict[str, Any]) -> Done:
-    kinds: dict[str, Any] = {"ScfDone": ScfDone, "BandsDone": BandsDone, "ResponseDone": ResponseDone}
-    kind = kinds[data.pop("kind")]
-    done: ScfDone | BandsDone | ResponseDone = kind(
-        **{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
-    )
-    return done
-
-
-def completed(records: Sequence[Record]) -> list[tuple[Step, Done]]:
-    """The history that :func:`workers.pipeline.next_step` wants."""
-    return [(record.step, record.done) for record in records]

@@ -1,4 +1,4 @@
-"""The response of one job as it comes from the solver: read, checked, and judged; pure but for reading."""
+"""The response of one job as it comes from the solver: read, checked, and cut to its ladder."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ class ResponseData:
 def load_response(path: Path) -> ResponseData:
     """Read the solver's file. Raises CalculationError when it is absent or incomplete."""
     try:
-        with np.load(path, allow_pickle=False) as data:
+        # Opened here: np.load leaves the file open when it holds no archive.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
             return ResponseData(
                 energies_ev=np.asarray(data["energies_ev"], dtype=np.float64),
                 gmax_mry=tuple(int(value) for value in data["gmax_mry"]),

@@ -1,11 +1,9 @@
-"""Running one step of a job: an scf, a band calculation or the response."""
+"""Running one step of a job: an scf or a band calculation with pw.x, or the response."""
 
 from __future__ import annotations
 
 import shutil
-import sys
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,26 +11,22 @@ from pathlib import Path
 import numpy as np
 
 from farm.crystal import Crystal
-from farm.errors import CalculationError, CrystalError, LeaseLostError
+from farm.errors import CalculationError, CrystalError
 from farm.kpoints import grid_divisions, reduce_kpoints, shifted_grid, space_group
 from farm.protocol import Protocol
-from workers.gmax import LadderVerdict, judge_ladder
-from workers.launcher import Process, Usage, launch
+from workers.manifest import Record
 from workers.pipeline import BandsDone, BandsStep, Done, ResponseStep, ScfDone, ScfStep, Step, StepFailed
 from workers.qe.inputs import PwInput
 from workers.qe.jobs import PwSession
 from workers.qe.outputs import PwOutput, band_edges
-from workers.scratch import RESPONSE_FILE, Record, Workspace
-from workers.spectra import ResponseData, fault, load_response, response_done
+from workers.responses import run_response
+from workers.scratch import Workspace
 from workers.supervise import run_pw
 
 # Measured on Si and h-BN against 1e-10 Ry: eigenvalues within 1e-5 eV at half the CPU time. A larger
 # Davidson space restarts less often, which pays for many empty bands.
 BANDS_THRESHOLD_RY = 1e-6
 BANDS_DAVID_NDIM = 4
-
-_RESPONSE_POLL_S = 0.1
-_RESPONSE_ATTEMPTS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +50,13 @@ def run_step(step: Step, context: StepContext) -> Record:
 
     Raises ResourceError, MissingProgramError and LeaseLostError, which are not the material's fault.
     """
-    if isinstance(step, ResponseStep):
-        return _run_response(step, context)
-    session = _session(step, context)
     done: Done
+    if isinstance(step, ResponseStep):
+        save = context.workspace.save_directory(step.bands)
+        directory = context.workspace.step_directory(step)
+        done, usage = run_response(save, directory, context.protocol, context.cancelled)
+        return Record(step=step, done=done, usage=usage)
+    session = _session(step, context)
     program = ""
     try:
         output = run_pw(session)
@@ -119,11 +116,6 @@ def response_kpoints(
     return reduce_kpoints(full, space_group(crystal).point_group)
 
 
-def judge(data: ResponseData, protocol: Protocol) -> LadderVerdict:
-    """Where the local-field ladder of a response converged."""
-    return judge_ladder(data.gmax_mry, data.eps, data.energies_ev, protocol.similarity_threshold)
-
-
 def _session(step: ScfStep | BandsStep, context: StepContext) -> PwSession:
     workspace = context.workspace
 
@@ -167,63 +159,3 @@ def _masses_amu(crystal: Crystal) -> dict[str, float]:
     from pymatgen.core import Element
 
     return {element: float(Element(element).atomic_mass) for element in sorted(crystal.elements)}
-
-
-def _run_response(step: ResponseStep, context: StepContext) -> Record:
-    directory = context.workspace.step_directory(step)
-    usage, reason, done = Usage(), "", None
-    for attempt in range(1, _RESPONSE_ATTEMPTS + 1):
-        process = _launch_response(step, context, directory, attempt)
-        try:
-            _wait(process, context.cancelled)
-        finally:
-            process.kill_group()
-        usage += process.usage
-        try:
-            done = _read_response(directory, context.protocol)
-        except CalculationError as error:
-            reason = f"{error.message}; exit code {process.returncode}; {_last_line(directory, attempt)}"
-        if done is not None:
-            break
-    return Record(step=step, done=done or StepFailed(reason=reason), usage=usage)
-
-
-def _read_response(directory: Path, protocol: Protocol) -> Done:
-    data = load_response(directory / RESPONSE_FILE)
-    wrong = fault(data, protocol)
-    if wrong is not None:
-        # The same numbers would come again: no second attempt.
-        return StepFailed(reason=f"response: {wrong}")
-    verdict = judge(data, protocol)
-    return response_done(data, verdict.step_similarity, verdict.converged_gmax_mry)
-
-
-def _launch_response(step: ResponseStep, context: StepContext, directory: Path, attempt: int) -> Process:
-    protocol = context.protocol
-    (directory / RESPONSE_FILE).unlink(missing_ok=True)
-    argv = [sys.executable, "-m", "workers.cli.response"]
-    argv.append(str(context.workspace.save_directory(step.bands).resolve()))
-    for gmax in protocol.gmax_mry:
-        argv += ["--gmax-mry", str(gmax)]
-    argv += ["--damping-ev", repr(protocol.damping_ev), "--green-function", protocol.green_function]
-    argv += ["--energy-max-ev", repr(protocol.energy_max_ev), "--n-energies", str(protocol.n_energies)]
-    argv += ["--out", RESPONSE_FILE]
-    return launch(
-        argv,
-        directory=directory,
-        stdout=directory / f"response-{attempt}.out",
-        stderr=directory / f"response-{attempt}.err",
-    )
-
-
-def _wait(process: Process, cancelled: threading.Event) -> None:
-    while process.poll() is None:
-        if cancelled.is_set():
-            raise LeaseLostError("response: stopped, the job is no longer this worker's")
-        time.sleep(_RESPONSE_POLL_S)
-
-
-def _last_line(directory: Path, attempt: int) -> str:
-    text = (directory / f"response-{attempt}.err").read_text(encoding="utf-8", errors="replace")
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "it printed no error"

@@ -7,7 +7,7 @@ from importlib.metadata import entry_points
 import click
 
 from farm.checks import Check, own_checks
-from farm.console import echo_json, settings_of
+from farm.console import echo_json, screen, settings_of
 
 
 @click.command()
@@ -33,7 +33,6 @@ def doctor(ctx: click.Context, as_json: bool) -> int:
 
 
 def _print(checks: list[Check]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(show_header=False, box=None)
@@ -42,4 +41,4 @@ def _print(checks: list[Check]) -> None:
         table.add_row(mark, check.name, check.detail)
         if not check.ok and check.fix:
             table.add_row("", "", f"[bold]{check.fix}")
-    Console().print(table)
+    screen().print(table)

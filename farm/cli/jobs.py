@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from farm.console import echo_json, open_backlog, settings_of
+from farm.console import echo_json, open_backlog, screen, settings_of
 from farm.job import JobState
 
 _ORDER = {state: i for i, state in enumerate((JobState.RUNNING, JobState.DISPATCHED, JobState.READY))}
@@ -38,7 +38,6 @@ def jobs(ctx: click.Context, states: tuple[str, ...], limit: int, as_json: bool)
     if as_json:
         echo_json([view.to_dict() for view in views])
         return
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(
@@ -55,4 +54,4 @@ def jobs(ctx: click.Context, states: tuple[str, ...], limit: int, as_json: bool)
             str(job.attempts),
             job.stage if job.state is JobState.RUNNING else job.reason,
         )
-    Console().print(table if views else "no jobs; `farm seed` queues some")
+    screen().print(table if views else "no jobs; `farm seed` queues some")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from farm.console import echo_json
+from farm.console import echo_json, screen
 
 
 @click.command()
@@ -31,14 +31,13 @@ def protocols(as_json: bool) -> None:
         }
         echo_json({"fields": rows, "hashes": {name: p.hash for name, p in PRESETS.items()}})
         return
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("field", *values, "unit", "kind", "what", box=None)
     for name, field in fields.items():
         shown = [_short(given[name]) for given in values.values()]
         table.add_row(name, *shown, field["unit"], field["kind"], field["description"])
-    Console().print(table)
+    screen().print(table)
 
 
 def _short(value: object) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from farm.console import echo_json, open_backlog, settings_of
+from farm.console import echo_json, open_backlog, screen, settings_of
 from farm.settings import Settings
 
 if TYPE_CHECKING:
@@ -110,10 +110,9 @@ def _held(settings: Settings) -> frozenset[str]:
 
 
 def _print(report: SeedReport, *, dry_run: bool) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = screen()
     if report.jobs:
         table = Table("material", "formula", "atoms", "predicted CPU s", box=None, header_style="bold")
         for job in report.jobs[:_ROWS_SHOWN]:
@@ -128,13 +127,15 @@ def _print(report: SeedReport, *, dry_run: bool) -> None:
         console.print(table)
         if len(report.jobs) > _ROWS_SHOWN:
             console.print(f"... and {len(report.jobs) - _ROWS_SHOWN} more")
-    for item in report.rejected:
-        console.print(f"[red]rejected[/] {item.source}: {item.reason}. {item.fix}", highlight=False)
+    for item in report.rejected[:_ROWS_SHOWN]:
+        console.print(f"[red]rejected[/] {item.source}: {item.reason}. {item.fix}")
+    if len(report.rejected) > _ROWS_SHOWN:
+        console.print(f"... and {len(report.rejected) - _ROWS_SHOWN} more rejected; `--json` lists all")
     reasons: dict[str, int] = {}
     for skipped in report.skipped:
         reasons[skipped.reason] = reasons.get(skipped.reason, 0) + 1
     for reason, n in reasons.items():
-        console.print(f"skipped {n}: {reason}", highlight=False)
+        console.print(f"skipped {n}: {reason}")
     hours = report.predicted_cpu_hours
     by_size = ", ".join(f"{h:.2f} h in cells of {n}" for n, h in hours.items())
     verb = "would queue" if dry_run else "queued"

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from farm.console import echo_json, open_backlog, settings_of
+from farm.console import echo_json, open_backlog, screen, settings_of
 from farm.errors import InputError
 from farm.settings import Settings
 from farm.spectrum import DIRECTIONS
@@ -102,10 +102,9 @@ def _plot(result: Any, path: Path) -> None:
 
 
 def _print(document: dict[str, Any], plot: Path | None) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = screen()
     facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in document.items():
         if name not in ("ladder", "stages", "corrections") and value not in (None, "", {}):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from farm.backlog import Backlog
-from farm.console import echo_json, open_backlog, settings_of
+from farm.console import echo_json, open_backlog, screen, settings_of
 from farm.job import JobState
 from farm.settings import Settings
 
@@ -78,9 +78,8 @@ def status(ctx: click.Context, as_json: bool, watch: bool) -> None:
         if as_json:
             echo_json(gather(backlog, settings))
             return
-        from rich.console import Console
 
-        console = Console()
+        console = screen()
         if not watch:
             console.print(render(gather(backlog, settings)))
             return

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from farm.cli.figures import Drawn, draw_page
 from farm.cli.status import current_checkpoint
+from farm.console import screen
 from farm.job import Outcome
 from farm.settings import Settings
 from farm.spectrum import Spectrum
@@ -20,9 +21,8 @@ _PAGE_MATERIALS = 16
 
 def closing_screen(settings: Settings, wall_s: float) -> None:
     """Print the table of the store's materials and write a page of spectra."""
-    from rich.console import Console
 
-    console = Console()
+    console = screen()
     if not settings.store_path.is_file():
         console.print("The store is empty; `farm seed` queues crystals.")
         return

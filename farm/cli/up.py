@@ -10,7 +10,7 @@ import click
 
 from farm.backlog import Backlog
 from farm.broker import broker_url, connect
-from farm.console import settings_of, stop_on_signals
+from farm.console import screen, settings_of, stop_on_signals
 from farm.errors import BrokerError
 from farm.settings import Settings
 
@@ -66,13 +66,12 @@ def up(ctx: click.Context, until_idle: bool, slots: int | None, no_trainer: bool
 def _watch(
     supervisor: Supervisor, backlog: Backlog, settings: Settings, stop: Event, *, until_idle: bool
 ) -> None:
-    from rich.console import Console
     from rich.live import Live
 
     from farm.cli.status import gather, render
     from farm.scheduler import is_idle
 
-    console = Console(stderr=True)
+    console = screen(stderr=True)
     idle_since: float | None = None
     told: dict[str, str] = {}
     with Live(console=console, auto_refresh=False, transient=True) as live:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 from farm.crystal import Crystal
@@ -25,7 +26,7 @@ def read_cif(path: Path) -> Iterator[Crystal | Rejected]:
     """One crystal for each data block that has a cell. The text must be UTF-8 or Latin-1."""
     text = _text(path)
     starts = [match.start() for match in _CIF_BLOCK.finditer(text)]
-    blocks = [text[a:b] for a, b in zip(starts, [*starts[1:], len(text)], strict=True)]
+    blocks = [text[a:b] for a, b in pairwise([*starts, len(text)])]
     with_cell = [block for block in blocks if "_cell_length_a" in block.lower()]
     if not with_cell:
         what = "the file is empty" if not text.strip() else "no data block has a cell"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,7 +182,8 @@ class Store:
         try:
             check_layout(self.path, self._file)
             with hdf5_errors(self.path, "opening the store"):
-                status = self.path.stat()
+                # Of the file that is open, not of the name: it may have been replaced just now.
+                status = os.fstat(self._file.id.get_vfd_handle())
                 self._identity = (status.st_dev, status.st_ino)
                 self._energies_ev: FloatArray = self._file["energies_ev"][:]
                 self._load()

@@ -125,7 +125,7 @@ def test_show_one_material(
     settings: Settings,
     backlog: Backlog,
     make_job: MakeJob,
-    make_result: MakeResult,  # noqa: ARG001
+    make_result: MakeResult,
 ) -> None:
     with StoreWriter(settings.store_path) as writer:
         writer.append(make_result(make_job("periclase")))
@@ -160,7 +160,7 @@ def test_a_mistake_is_one_line_and_an_exit_code(
     backlog: Backlog,
     arguments: tuple[str, ...],
     code: int,
-    told: str,  # noqa: ARG001
+    told: str,
 ) -> None:
     got, out, err = run(*arguments)
     assert (got, told in err, out) == (code, True, ""), err

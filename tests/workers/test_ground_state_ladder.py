@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from math import prod
 
 import pytest
@@ -50,8 +51,6 @@ def test_first_pair_that_agrees_is_enough() -> None:
     ],
 )
 def test_ladder_that_ends_without_agreement(energies: dict[Rung, float], words: str) -> None:
-    import re
-
     found = next_rung(energies, LADDER)
     assert isinstance(found, GaveUp)
     assert re.search(words, found.reason)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from farm.errors import CalculationError
+from farm.errors import CalculationError, LeaseLostError
 from farm.protocol import Protocol
+from workers import responses
+from workers.pipeline import StepFailed
 from workers.spectra import ResponseData, fault, ladder_steps, load_response, response_done
 
 PROTOCOL = Protocol(n_energies=101, gmax_max_mry=6000)
@@ -110,3 +114,65 @@ def test_file_reads_back(tmp_path: Path, data: ResponseData) -> None:
     found = load_response(path)
     np.testing.assert_array_equal(found.eps, data.eps)
     assert (found.gmax_mry, found.n_g, found.peak_memory_mb) == (data.gmax_mry, data.n_g, 80.0)
+
+
+def _solver(monkeypatch: pytest.MonkeyPatch, directory: Path, code: str) -> None:
+    """Another program in the solver's place; it counts its starts."""
+    count = f"open({str(directory / 'starts')!r}, 'a').write('x')\n"
+    monkeypatch.setattr(responses, "response_argv", lambda *_: [sys.executable, "-c", count + code])
+
+
+def _run(directory: Path, cancelled: threading.Event | None = None) -> str:
+    done, usage = responses.run_response(directory, directory, PROTOCOL, cancelled or threading.Event())
+    assert isinstance(done, StepFailed)
+    assert usage.cpu_s > 0
+    return done.reason
+
+
+def test_solver_that_dies_is_started_once_more_and_quoted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _solver(monkeypatch, tmp_path, "raise SystemExit('no projectors for f')")
+    reason = _run(tmp_path)
+    assert "exit code 1" in reason
+    assert "no projectors for f" in reason
+    assert (tmp_path / "starts").read_text() == "xx"
+
+
+def test_wrong_numbers_are_not_computed_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: ResponseData
+) -> None:
+    path = tmp_path / "wrong.npz"
+    np.savez(
+        path,
+        energies_ev=data.energies_ev,
+        gmax_mry=data.gmax_mry,
+        n_g=data.n_g,
+        eps_real=data.eps.real * np.nan,
+        eps_imag=data.eps.imag,
+        peak_memory_mb=80.0,
+    )
+    _solver(monkeypatch, tmp_path, f"import shutil; shutil.copy({str(path)!r}, 'response.npz')")
+    assert _run(tmp_path) == "response: eps holds numbers that are not finite"
+    assert (tmp_path / "starts").read_text() == "x"
+
+
+def test_cancelled_solver_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cancelled = threading.Event()
+    _solver(monkeypatch, tmp_path, "import time; time.sleep(300)")
+    threading.Timer(0.3, cancelled.set).start()
+    with pytest.raises(LeaseLostError):
+        _run(tmp_path, cancelled)
+
+
+def test_solver_is_asked_for_the_protocol(tmp_path: Path) -> None:
+    argv = responses.response_argv(tmp_path, PROTOCOL)
+    asked = [argv[i + 1] for i, word in enumerate(argv) if word == "--gmax-mry"]
+    assert asked == ["0", "2000", "4000", "6000"]
+    for option, value in (
+        ("--damping-ev", "0.3"),
+        ("--green-function", "time-ordered"),
+        ("--n-energies", "101"),
+        ("--energy-max-ev", "20.0"),
+    ):
+        assert argv[argv.index(option) + 1] == value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ import pytest
 from farm.errors import CalculationError, LeaseLostError, ResourceError
 from farm.result import Correction
 from workers.launcher import Usage
+from workers.manifest import Record
 from workers.pipeline import BandsDone, BandsStep, ResponseDone, ResponseStep, ScfDone, ScfStep
-from workers.scratch import RESPONSE_FILE, Record, Workspace, failed_directory, open_workspace
+from workers.scratch import RESPONSE_FILE, Workspace, failed_directory, open_workspace
 
 SCF = ScfStep(ecutwfc_ry=40, kgrid=(4, 4, 4))
 BANDS = BandsStep(ground_state=SCF, nbnd=20)
@@ -65,6 +67,18 @@ def _die(scratch: Path, *records: Record) -> None:
     workspace.directory.mkdir(parents=True)
     for record in records:
         _fill(workspace, record)
+
+
+def _end_with(error: BaseException, scratch: Path, leave: Callable[[Workspace], None]) -> None:
+    """A job that did something, then ended with an error."""
+
+    def run() -> None:
+        with open_workspace(scratch, JOB) as workspace:
+            leave(workspace)
+            raise error
+
+    with pytest.raises(type(error)):
+        run()
 
 
 def test_killed_job_resumes_with_equal_records(tmp_path: Path) -> None:
@@ -122,11 +136,12 @@ def test_manifest_is_never_half_written(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_error_keeps_small_texts_only(tmp_path: Path) -> None:
-    with pytest.raises(CalculationError), open_workspace(tmp_path, JOB) as workspace:
+    def leave(workspace: Workspace) -> None:
         _fill(workspace, _scf_record())
         (workspace.step_directory(SCF) / "CRASH").write_text("from davcio")
         (workspace.step_directory(SCF) / "pw-2.out").write_bytes(b"x" * 2_000_000)
-        raise CalculationError("broken")
+
+    _end_with(CalculationError("broken"), tmp_path, leave)
     assert not (tmp_path / JOB).exists()
     kept = failed_directory(tmp_path, JOB)
     names = sorted(path.name for path in kept.rglob("*") if path.is_file())
@@ -135,18 +150,17 @@ def test_error_keeps_small_texts_only(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [LeaseLostError("gone"), ResourceError("full")])
 def test_nothing_stays_of_a_job_that_goes_elsewhere(tmp_path: Path, error: Exception) -> None:
-    with pytest.raises(type(error)), open_workspace(tmp_path, JOB) as workspace:
-        _fill(workspace, _bands_record())
-        raise error
+    _end_with(error, tmp_path, lambda workspace: _fill(workspace, _bands_record()))
     assert not (tmp_path / JOB).exists()
     assert not list(tmp_path.rglob("wfc*"))
 
 
 def test_stopped_worker_leaves_densities_but_no_wavefunctions(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit), open_workspace(tmp_path, JOB) as workspace:
+    def leave(workspace: Workspace) -> None:
         _fill(workspace, _scf_record())
         _fill(workspace, _bands_record())
-        raise SystemExit(0)
+
+    _end_with(SystemExit(0), tmp_path, leave)
     assert not list(tmp_path.rglob("wfc*"))
     with open_workspace(tmp_path, JOB) as workspace:
         assert [record.step for record in workspace.records] == [SCF]

@@ -12,7 +12,6 @@ from workers.qe.failures import Diagnosis, Severity, diagnose, diagnose_stagnati
 from workers.qe.jobs import PwSession
 from workers.qe.outputs import mismatch, parse_pw, truncated
 
-
 # Below this an incomplete output is blamed on the disk.
 LEAST_FREE_BYTES = 64 * 2**20
 

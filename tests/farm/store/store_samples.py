@@ -87,8 +87,8 @@ def make_result(
 
 def append_from(path: str, first: int, acknowledge: Connection) -> None:
     """Append results ``first``, ``first + 1``, ... until killed, acknowledging each."""
+    acknowledge.send(-1)
     with StoreWriter(Path(path)) as writer:
-        acknowledge.send(-1)
         for number in range(first, first + 10_000):
             writer.append(make_result(number, n_steps=1 + number % 4))
             acknowledge.send(number)

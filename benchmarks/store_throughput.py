@@ -1,0 +1,136 @@
+"""How fast the store takes results in and gives spectra out.
+
+Claims: a durable append (written, flushed, forced to disk) takes milliseconds, far less than any
+calculation; reading for training runs at thousands of materials a second; `farm status` can count
+a store of 10,000 rows in less than 50 ms.
+
+    python benchmarks/store_throughput.py [--rows 300] [--counted 10000] [--directory DIR]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from farm.crystal import Crystal
+from farm.job import Engine, Outcome
+from farm.protocol import Protocol
+from farm.result import LadderStep, Result
+from farm.store import StoreWriter, open_store
+from farm.store.export import export_npz
+
+LADDER_MRY = (0, 2000, 4000, 6000)
+
+
+def make_result(number: int, protocol: Protocol, eps: np.ndarray) -> Result:
+    """A result of the size of a real one: four rungs of 2001 energies unless the protocol is smaller."""
+    crystal = Crystal(
+        material_id=f"crystal-{number}",
+        lattice_angstrom=((0.0, 2.1, 2.1), (2.1, 0.0, 2.1), (2.1, 2.1, 0.0)),
+        species=("Mg", "O"),
+        frac_coords=((0.0, 0.0, 0.0), (0.5, 0.5, 0.5)),
+    )
+    ladder = tuple(
+        LadderStep(gmax_mry=gmax, n_g=1 + gmax // 100, step_similarity=(0.9, 0.9, 0.9), eps=eps + 0.01 * i)
+        for i, gmax in enumerate(LADDER_MRY)
+    )
+    return Result(
+        crystal=crystal,
+        protocol=protocol.to_dict(),
+        protocol_hash=protocol.hash,
+        engine=Engine.NATIVE,
+        outcome=Outcome.DONE,
+        ladder=ladder,
+    )
+
+
+def seconds(action: Callable[[], object]) -> float:
+    """Wall time of one call."""
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def median_ms(action: Callable[[], object], n: int = 7) -> float:
+    """Median wall time of ``n`` calls, milliseconds."""
+    return 1e3 * statistics.median(seconds(action) for _ in range(n))
+
+
+def measure_throughput(directory: Path, n_rows: int) -> list[tuple[str, float, str]]:
+    """Appending and reading of rows of full size."""
+    protocol = Protocol()
+    eps = np.random.default_rng(0).random((3, protocol.n_energies)) * (1 + 1j)
+    results = [make_result(i, protocol, eps) for i in range(n_rows)]
+    single, many = directory / "single.h5", directory / "many.h5"
+    with StoreWriter(single) as writer:
+        one_by_one = [seconds(lambda r=result: writer.append(r)) for result in results]  # type: ignore[misc]
+    with StoreWriter(many) as writer:
+        batched = seconds(lambda: writer.append_many(results))
+    with open_store(single) as store:
+        indices = np.random.default_rng(1).permutation(n_rows).tolist()
+        bulk = seconds(lambda: store.spectra(range(n_rows)))
+        shuffled = seconds(lambda: store.spectra(indices))
+        whole = seconds(lambda: [store.result(i) for i in range(n_rows)])
+        export = seconds(lambda: export_npz(store, directory / "export.npz"))
+    return [
+        ("append, durable", n_rows / sum(one_by_one), "rows/s"),
+        ("append, durable, 99th percentile", 1e3 * float(np.quantile(one_by_one, 0.99)), "ms"),
+        ("append_many, durable", n_rows / batched, "rows/s"),
+        ("read IPA and RPA, in order", n_rows / bulk, "rows/s"),
+        ("read IPA and RPA, shuffled", n_rows / shuffled, "rows/s"),
+        ("read whole results, verified", n_rows / whole, "rows/s"),
+        ("export to npz", n_rows / export, "rows/s"),
+        ("file size", single.stat().st_size / n_rows / 1e3, "kB/row"),
+    ]
+
+
+def measure_counting(directory: Path, n_rows: int) -> list[tuple[str, float, str]]:
+    """Opening, counting and listing of a long store (small spectra: only its length matters)."""
+    protocol = Protocol(n_energies=11)
+    eps = np.ones((3, 11), dtype=complex)
+    path = directory / "long.h5"
+    with StoreWriter(path) as writer:
+        writer.append_many(make_result(i, protocol, eps) for i in range(n_rows))
+
+    def count() -> None:
+        with open_store(path) as store:
+            store.counts()
+
+    with open_store(path) as store:
+        return [
+            (f"open and count {n_rows} rows", median_ms(count), "ms"),
+            ("count again", median_ms(store.counts), "ms"),
+            ("job ids", median_ms(store.held_job_ids), "ms"),
+            ("list all rows", median_ms(lambda: list(store.rows())), "ms"),
+            ("snapshot hash", median_ms(store.snapshot_hash), "ms"),
+            (
+                "reopen for writing",
+                1e3 * seconds(lambda: StoreWriter(directory / "single.h5").close()),
+                "ms",
+            ),
+        ]
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=300)
+    parser.add_argument("--counted", type=int, default=10_000)
+    parser.add_argument("--directory", type=Path, help="on the file system to be measured")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=arguments.directory) as name:
+        directory = Path(name)
+        table = measure_throughput(directory, arguments.rows)
+        table += measure_counting(directory, arguments.counted)
+    for what, value, unit in table:
+        print(f"{what:36s} {value:10.1f} {unit}")
+
+
+if __name__ == "__main__":
+    main()

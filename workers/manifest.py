@@ -1,0 +1,95 @@
+"""The resume manifest: steps that have run, as JSON and back; pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from farm.result import Correction
+from workers.launcher import Usage
+from workers.pipeline import BandsDone, BandsStep, Done, ResponseDone, ResponseStep, ScfDone, ScfStep, Step
+
+MANIFEST_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One step that has run: what came out, what it cost, what was corrected, which program."""
+
+    step: Step
+    done: Done
+    usage: Usage
+    corrections: tuple[Correction, ...] = ()
+    program: str = ""
+
+
+def encode_manifest(job_id: str, records: Sequence[Record]) -> str:
+    """The manifest of a job."""
+    document = {
+        "version": MANIFEST_VERSION,
+        "job_id": job_id,
+        "records": [_to_json(record) for record in records],
+    }
+    return json.dumps(document, indent=1)
+
+
+def decode_manifest(text: str, job_id: str) -> list[Record]:
+    """The records of a manifest; none where it is of another version or job, or cannot be read."""
+    try:
+        data = json.loads(text)
+        if data["version"] != MANIFEST_VERSION or data["job_id"] != job_id:
+            return []
+        return [_from_json(item) for item in data["records"]]
+    except (ValueError, KeyError, TypeError):
+        return []  # start again rather than trust it
+
+
+def _to_json(record: Record) -> dict[str, Any]:
+    return {
+        "step": {"kind": type(record.step).__name__, **asdict(record.step)},
+        "done": {"kind": type(record.done).__name__, **asdict(record.done)},
+        "usage": asdict(record.usage),
+        "corrections": [asdict(correction) for correction in record.corrections],
+        "program": record.program,
+    }
+
+
+def _from_json(data: dict[str, Any]) -> Record:
+    return Record(
+        step=_step_from_json(dict(data["step"])),
+        done=_done_from_json(dict(data["done"])),
+        usage=Usage(**data["usage"]),
+        corrections=tuple(Correction(**item) for item in data["corrections"]),
+        program=data["program"],
+    )
+
+
+def _step_from_json(data: dict[str, Any]) -> Step:
+    kind = data.pop("kind", "ScfStep")
+    if kind == "ScfStep":
+        return ScfStep(ecutwfc_ry=data["ecutwfc_ry"], kgrid=tuple(data["kgrid"]))
+    if kind == "BandsStep":
+        ground_state = _step_from_json(data["ground_state"])
+        if isinstance(ground_state, ScfStep):
+            return BandsStep(ground_state=ground_state, nbnd=data["nbnd"])
+    if kind == "ResponseStep":
+        bands = _step_from_json({"kind": "BandsStep", **data["bands"]})
+        if isinstance(bands, BandsStep):
+            return ResponseStep(bands=bands)
+    raise ValueError(f"unknown step {kind}")
+
+
+def _done_from_json(data: dict[str, Any]) -> Done:
+    kinds: dict[str, Any] = {"ScfDone": ScfDone, "BandsDone": BandsDone, "ResponseDone": ResponseDone}
+    kind = kinds[data.pop("kind")]
+    done: ScfDone | BandsDone | ResponseDone = kind(
+        **{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+    )
+    return done
+
+
+def completed(records: Sequence[Record]) -> list[tuple[Step, Done]]:
+    """The history that :func:`workers.pipeline.next_step` wants."""
+    return [(record.step, record.done) for record in records]
