@@ -12,6 +12,7 @@
     +-- LeaseLostError        this worker no longer owns its job
     +-- StoreError            the HDF5 store
     |   +-- StoreLockedError  another writer has it
+    |   +-- ResultRefusedError  a result it cannot keep; the store itself is well
     +-- CalculationError      a calculation that ended without a usable result
     +-- ResourceError         the machine, not the material: the job is given back uncounted
     +-- CheckpointError       a model checkpoint that cannot be read or verified
@@ -68,6 +69,10 @@ class StoreError(FarmError):
 
 class StoreLockedError(StoreError):
     """Another process is the writer of this store."""
+
+
+class ResultRefusedError(StoreError):
+    """A result the store cannot keep; asking again will not help, and the store itself is well."""
 
 
 class CalculationError(FarmError):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from farm.console import echo_json, settings_of
 from farm.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,16 +17,6 @@ if TYPE_CHECKING:
 
 _PATH = click.Path(path_type=Path)
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-
-
-def _settings(ctx: click.Context) -> Settings:
-    from farm.settings import load_settings
-
-    return load_settings(ctx.obj)
-
-
-def _echo_json(document: Any) -> None:
-    click.echo(json.dumps(document, indent=1, allow_nan=False))
 
 
 @click.command()
@@ -64,7 +54,7 @@ def predict(
     """
     from trainer.predict import Prediction, Predictor, Property, predict_file
 
-    settings = _settings(ctx)
+    settings = settings_of(ctx)
     predictor = Predictor.load(settings.checkpoints_dir, checkpoint, "ipa" if rung == "ipa" else "rpa")
     predictions: list[Prediction] = []
     n_failed = 0
@@ -80,7 +70,7 @@ def predict(
     if as_json:
         documents = [prediction.to_dict() for prediction in predictions]
         # One file with one crystal is one document; several are a list.
-        _echo_json(documents[0] if len(files) == 1 and len(documents) == 1 else documents)
+        echo_json(documents[0] if len(files) == 1 and len(documents) == 1 else documents)
     if plot is not None and predictions:
         _plot(predictor, predictions, plot, settings)
     if n_failed:
@@ -145,12 +135,12 @@ def train(
 
     changes = {"epochs": epochs, "lr": lr, "seed": seed, "device": device, "threads": threads}
     document = trial(
-        load_dataset(_settings(ctx).store_path),
+        load_dataset(settings_of(ctx).store_path),
         "base" if kind == "base" else "transfer" if kind == "transfer" else "direct",
         {key: value for key, value in changes.items() if value is not None},
     )
     if as_json:
-        _echo_json(document)
+        echo_json(document)
         return
     click.echo(
         f"{kind}: {document['n_learning']} materials, best epoch {document['best_epoch'] + 1} of "
@@ -181,7 +171,7 @@ def list_checkpoints(ctx: click.Context, as_json: bool) -> None:
     from trainer.card import read_card
     from trainer.registry import Registry
 
-    registry = Registry(_settings(ctx).checkpoints_dir)
+    registry = Registry(settings_of(ctx).checkpoints_dir)
     latest = registry.latest()
     cards = []
     damaged = 0
@@ -192,7 +182,7 @@ def list_checkpoints(ctx: click.Context, as_json: bool) -> None:
             damaged += 1
             click.echo(f"farm: {error}", err=True)
     if as_json:
-        _echo_json([_card_row(card, latest) for card in cards])
+        echo_json([_card_row(card, latest) for card in cards])
     for card in cards if not as_json else ():
         mark = "*" if card.version == latest else " "
         click.echo(
@@ -227,7 +217,7 @@ def promote(ctx: click.Context, version: str) -> None:
     """
     from trainer.registry import Registry
 
-    Registry(_settings(ctx).checkpoints_dir).promote(version)
+    Registry(settings_of(ctx).checkpoints_dir).promote(version)
     click.echo(f"latest is {version}")
 
 
@@ -241,7 +231,7 @@ def rollback(ctx: click.Context) -> None:
     """
     from trainer.registry import Registry
 
-    click.echo(f"latest is {Registry(_settings(ctx).checkpoints_dir).rollback()}")
+    click.echo(f"latest is {Registry(settings_of(ctx).checkpoints_dir).rollback()}")
 
 
 @click.command()
@@ -261,7 +251,7 @@ def pull(ctx: click.Context, dest: Path | None, source: Path, version: str | Non
 
     if not source.is_dir():
         raise InputError(f"{source} is not a directory", fix="Give the checkpoints directory of a farm")
-    registry = Registry(dest or _settings(ctx).checkpoints_dir)
+    registry = Registry(dest or settings_of(ctx).checkpoints_dir)
     card = registry.pull(source, version)
     in_use = registry.latest() == card.version
     hint = "in use" if in_use else f"to use it: `farm checkpoints promote {card.version}`"

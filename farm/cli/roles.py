@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import sys
-from contextlib import closing
 from typing import Any
 
 import click
@@ -45,7 +44,7 @@ def writer(ctx: click.Context) -> None:
     from farm.queues import STORE_QUEUE, make_app
     from farm.serving import serve, worker_name
     from farm.store import StoreWriter
-    from farm.writer import CountReporter, register, store_result
+    from farm.writer import register, report_counts, store_result
 
     log_roles()
     settings = settings_of(ctx)
@@ -53,12 +52,11 @@ def writer(ctx: click.Context) -> None:
     with broker_url(settings) as url, StoreWriter(settings.store_path) as store_writer:
         app = make_app(url, name=settings.name)
         backlog = Backlog(connect(url), name=settings.name)
-        with closing(CountReporter(settings.store_path, backlog)) as reporter:
-            for job_id in backlog.undelivered():
-                store_result(job_id, backlog, store_writer)
-            reporter.report()
-            register(app, backlog, store_writer, reporter)
-            serve(app, backlog, name=worker_name("writer"), queue=STORE_QUEUE, slots=None)
+        for job_id in backlog.undelivered():
+            store_result(job_id, backlog, store_writer)
+        report_counts(backlog, store_writer)
+        register(app, backlog, store_writer)
+        serve(app, backlog, name=worker_name("writer"), queue=STORE_QUEUE, slots=None)
 
 
 @click.command()

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,17 +21,8 @@ from farm.spectrum import FloatArray
 from farm.store.layout import GROWING, ROW_DTYPE, TEXTS, check_layout, hdf5_errors
 from farm.store.opening import open_for_reading
 from farm.store.record import Key, decode, decode_ladder, key_of
-from farm.store.row import StoredRow, stored_row
+from farm.store.row import StoreCounts, StoredRow, stored_row
 from farm.store.tables import committed_rows, is_sound, read_record, read_texts
-
-
-@dataclass(frozen=True)
-class StoreCounts:
-    """Distinct materials held (failed ones too), and spectra on each rung."""
-
-    materials: int
-    ipa: int
-    rpa: int
 
 
 class Store:

@@ -12,13 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farm.crystal import Crystal
-from farm.errors import InputError, StoreError
+from farm.errors import InputError, ResultRefusedError
 from farm.job import Engine, Outcome, Stage
 from farm.result import Correction, LadderStep, Result, StageUsage
 from farm.spectrum import FloatArray, Spectrum, similarity_coefficient
 from farm.store.layout import ROW_DTYPE, STEP_DTYPE, TEXTS
 
 Key = tuple[str, str, str]
+
+_AGAIN = "Compute it again"
 
 # A retry may answer again what has no final answer yet, but never with less than is held.
 _RANK = {Outcome.FAILED: 0, Outcome.UNCONVERGED: 1, Outcome.METAL: 2, Outcome.DONE: 2}
@@ -81,7 +83,7 @@ def supersedes(outcome: Outcome, crc32: int, held_outcome: Outcome, held_crc32: 
 def encode(result: Result) -> Record:
     """The record of a result.
 
-    Raises StoreError naming the field for what cannot be kept: numbers that are not finite, shapes
+    Raises ResultRefusedError naming the field for what cannot be kept: numbers that are not finite, shapes
     off the energy grid, values without a JSON form, ids too long.
     """
     name = result.crystal.material_id
@@ -164,10 +166,14 @@ def _finite_spectra(result: Result, name: str) -> list[Spectrum]:
         energies = result.energies_ev
         spectra = [Spectrum(energies, step.eps) for step in result.ladder]
     except (InputError, KeyError, TypeError, ValueError) as error:
-        raise StoreError(f"{name}: ladder or energy grid: {error}", fix="Compute it again") from error
+        raise ResultRefusedError(
+            f"{name}: ladder or energy grid: {error}", fix="Compute it again"
+        ) from error
     largest = max((float(np.abs(s.eps).max()) for s in spectra), default=0.0)
     if largest > float(np.finfo(np.float32).max):
-        raise StoreError(f"{name}: ladder: eps is as large as {largest:.1e}", fix="Compute it again")
+        raise ResultRefusedError(
+            f"{name}: ladder: eps is as large as {largest:.1e}", fix="Compute it again"
+        )
     return spectra
 
 
@@ -182,7 +188,9 @@ def _fill_identity(row: NDArray[np.void], result: Result, name: str) -> None:
     for field, value in values.items():
         encoded, room = value.encode(), ROW_DTYPE[field].itemsize
         if not encoded or len(encoded) > room:
-            raise StoreError(f"{name}: {field} {value!r} does not fit", fix=f"Use 1 to {room} bytes")
+            raise ResultRefusedError(
+                f"{name}: {field} {value!r} does not fit", fix=f"Use 1 to {room} bytes"
+            )
         row[field] = encoded
 
 
@@ -204,7 +212,9 @@ def _fill_numbers(row: NDArray[np.void], result: Result, spectra: Sequence[Spect
             row["has_similarity"], row["similarity_rpa_ipa"] = True, similarity
     for field in ("gap_indirect_ev", "gap_direct_ev", "cpu_s", "wall_s", "peak_memory_mb"):
         if not np.isfinite(row[field][0]):
-            raise StoreError(f"{result.crystal.material_id}: {field} is not finite", fix="Compute it again")
+            raise ResultRefusedError(
+                f"{result.crystal.material_id}: {field} is not finite", fix="Compute it again"
+            )
 
 
 def _similarity(rpa: Spectrum, ipa: Spectrum, energies_ev: FloatArray) -> float | None:
@@ -235,7 +245,7 @@ def _text(name: str, field: str, value: Any) -> bytes:
         return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
     except (TypeError, ValueError) as error:
         fix = "Keep only finite numbers, texts, lists and mappings there"
-        raise StoreError(f"{name}: field {field} has no JSON form: {error}", fix=fix) from error
+        raise ResultRefusedError(f"{name}: field {field} has no JSON form: {error}", fix=fix) from error
 
 
 def placed(record: Record, *, row_index: int, first_step: int, stored_unix_s: float) -> Record:

@@ -9,6 +9,15 @@ from farm.job import Engine, Outcome, make_job_id
 from farm.store.record import key_of
 
 
+@dataclass(frozen=True)
+class StoreCounts:
+    """Distinct materials held (failed ones too), and spectra on each rung."""
+
+    materials: int
+    ipa: int
+    rpa: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class StoredRow:
     """One row without its spectra; None where the calculation does not say.

@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from farm.errors import InputError, StoreError
+from farm.errors import InputError, ResultRefusedError, StoreError
 from farm.job import Outcome
 from farm.result import Result
 from farm.spectrum import FloatArray
@@ -26,6 +26,7 @@ from farm.store.layout import (
 from farm.store.opening import lock
 from farm.store.record import Key, Record, encode, key_of, placed, supersedes
 from farm.store.recovery import open_for_appending
+from farm.store.row import StoreCounts
 from farm.store.spool import Spool
 from farm.store.tables import Ends, committed_ends, write_records
 
@@ -33,6 +34,20 @@ log = logging.getLogger(__name__)
 
 # Rows written between two forced writes to disk when many come at once.
 BATCH_ROWS = 64
+
+
+class _Held(NamedTuple):
+    """What the writer remembers of the newest row of a key."""
+
+    outcome: Outcome
+    crc32: int
+    has_ipa: bool
+    has_rpa: bool
+
+
+def _held(row: np.void) -> _Held:
+    outcome = Outcome(row["outcome"].decode())
+    return _Held(outcome, int(row["crc32"]), bool(row["has_ipa"]), bool(row["has_rpa"]))
 
 
 class StoreWriter:
@@ -51,7 +66,7 @@ class StoreWriter:
         self._file: Any = None
         self._energies_ev: FloatArray | None = None
         self._ends = Ends()
-        self._held: dict[Key, tuple[Outcome, int]] = {}
+        self._held: dict[Key, _Held] = {}
         self._broken = False
         self._lock = lock(self.path)
         try:
@@ -76,14 +91,21 @@ class StoreWriter:
         """Committed rows, superseded ones included."""
         return self._ends.rows
 
+    def counts(self) -> StoreCounts:
+        """How much there is, as :meth:`farm.store.Store.counts` would say."""
+        held = self._held.values()
+        materials = len({material for material, _, _ in self._held})
+        return StoreCounts(materials, sum(h.has_ipa for h in held), sum(h.has_rpa for h in held))
+
     def append(self, result: Result) -> bool:
         """Store one result; it is on the disk when this returns.
 
         False when its (material, protocol, engine) is held already and this does not supersede it
         (see :func:`farm.store.record.supersedes`): appending twice is appending once.
 
-        Raises StoreError for a result that cannot be kept (another energy grid, numbers that are not
-        finite) and when the disk refuses; then the result waits in the spool for the next opening.
+        Raises ResultRefusedError for a result that cannot be kept (another energy grid, numbers that
+        are not finite), and StoreError when the disk refuses; then the result waits in the spool for
+        the next opening.
         """
         record = encode(result)
         self._check_usable(result)
@@ -151,7 +173,7 @@ class StoreWriter:
             self._energies_ev = self._file["energies_ev"][:]
             self._ends = committed_ends(self._file)
             for row in self._file["rows"][: self._ends.rows]:
-                self._held[key_of(row)] = (Outcome(row["outcome"].decode()), int(row["crc32"]))
+                self._held[key_of(row)] = _held(row)
 
     def _create(self, energies_ev: FloatArray) -> None:
         create_file(self.path, energies_ev)
@@ -167,7 +189,7 @@ class StoreWriter:
         grid = result.energies_ev
         held = self._energies_ev
         if held is not None and (grid.size != held.size or not np.allclose(grid, held, rtol=0, atol=1e-9)):
-            raise StoreError(
+            raise ResultRefusedError(
                 f"{self.path} holds spectra on {grid_text(held)}, but {result.crystal.material_id} "
                 f"has {grid_text(grid)}",
                 fix="Use one energy grid a farm: start another FARM_HOME for this protocol",
@@ -175,7 +197,9 @@ class StoreWriter:
 
     def _is_news(self, record: Record) -> bool:
         held = self._held.get(record.key)
-        return held is None or supersedes(record.outcome, int(record.row["crc32"][0]), *held)
+        return held is None or supersedes(
+            record.outcome, int(record.row["crc32"][0]), held.outcome, held.crc32
+        )
 
     def _store(self, records: list[Record], energies_ev: FloatArray) -> None:
         if self._file is None:
@@ -196,7 +220,7 @@ class StoreWriter:
         self._broken = False
         self._ends = ends
         for record in records:
-            self._held[record.key] = (record.outcome, int(record.row["crc32"][0]))
+            self._held[record.key] = _held(record.row[0])
         return len(records)
 
     def _place(self, records: list[Record]) -> list[Record]:

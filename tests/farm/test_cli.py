@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 import pytest
+import redis
 
 from farm.backlog import Backlog
 from farm.cli.main import cli, main
@@ -36,9 +37,15 @@ def all_commands(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[s
 
 
 @pytest.fixture
-def run(settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(
+    client: redis.Redis,  # an empty database
+    settings: Settings,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Run:
     """Call ``farm`` in this process, in an empty farm on the test's Redis."""
     assert settings.redis_url is not None
+    assert client.dbsize() == 0
     monkeypatch.setenv("FARM_REDIS_URL", settings.redis_url)
     monkeypatch.setenv("FARM_HOME", str(settings.home))
     monkeypatch.setenv("COLUMNS", "200")
@@ -68,7 +75,7 @@ def test_help_lists_every_command_once(run: Run) -> None:
             assert sum(line.split()[:1] == [words[0]] for line in out.splitlines()) == 1, words
 
 
-def test_status_of_an_empty_farm(run: Run, backlog: Backlog) -> None:  # noqa: ARG001 - empties Redis
+def test_status_of_an_empty_farm(run: Run) -> None:
     code, out, _ = run("status", "--json")
     document = json.loads(out)
     assert code == 0
@@ -108,7 +115,6 @@ def test_jobs_can_be_steered_by_id_formula_and_state(run: Run, backlog: Backlog,
 def test_a_formula_of_several_materials_asks_which(
     run: Run,
     settings: Settings,
-    backlog: Backlog,  # noqa: ARG001 - empties Redis
     make_job: MakeJob,
     make_result: MakeResult,
 ) -> None:
@@ -123,7 +129,6 @@ def test_a_formula_of_several_materials_asks_which(
 def test_show_one_material(
     run: Run,
     settings: Settings,
-    backlog: Backlog,
     make_job: MakeJob,
     make_result: MakeResult,
 ) -> None:
@@ -157,7 +162,6 @@ def test_show_one_material(
 )
 def test_a_mistake_is_one_line_and_an_exit_code(
     run: Run,
-    backlog: Backlog,
     arguments: tuple[str, ...],
     code: int,
     told: str,

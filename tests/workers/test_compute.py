@@ -73,13 +73,17 @@ def test_job_comes_back_with_spectra(fresh: Result) -> None:
 
 def test_scratch_is_empty_after_success(diamond: Crystal, pw_x: Path, tmp_path: Path) -> None:
     seen: list[tuple[Stage, str]] = []
-    compute(
-        make_job(diamond),
-        scratch=tmp_path,
-        pseudo_dir=pw_x,
-        on_progress=lambda stage, text: seen.append((stage, text)),
-    )
+    wavefunctions: list[int] = []
+
+    def watch(stage: Stage, text: str) -> None:
+        seen.append((stage, text))
+        wavefunctions.append(len(list(tmp_path.rglob("*wfc*"))))
+
+    compute(make_job(diamond), scratch=tmp_path, pseudo_dir=pw_x, on_progress=watch)
     assert list(tmp_path.iterdir()) == []
+    # Before scf, before bands, before the response: only the last has any.
+    assert wavefunctions[:2] == [0, 0]
+    assert wavefunctions[2] > 0
     assert [stage for stage, _ in seen] == list(Stage)
     assert seen[0][1] == "scf-30Ry-2x2x2"
 

@@ -59,6 +59,7 @@ def test_kill_group_takes_the_grandchild(tmp_path: Path) -> None:
 def test_kill_group_takes_a_grandchild_that_left_the_group(tmp_path: Path) -> None:
     process = _start(["sh", "-c", "setsid sleep 300 & echo $! > grandchild; wait"], tmp_path)
     grandchild = _written_pid(tmp_path / "grandchild")
+    _wait_until(lambda: os.getpgid(grandchild) == grandchild)
     process.kill_group()
     _wait_until(lambda: _gone(grandchild))
 

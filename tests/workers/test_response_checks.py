@@ -84,6 +84,11 @@ def test_converged_ladder_is_kept_up_to_its_largest_cutoff(data: ResponseData) -
     assert steps[2].step_similarity == (0.95, 0.95, 0.92)
 
 
+def test_ladder_ends_at_the_step_all_directions_agree_on(data: ResponseData) -> None:
+    steps = ladder_steps(data, SIMILARITY, (2000, 2000, 2000))
+    assert [step.gmax_mry for step in steps] == [0, 2000]
+
+
 def test_unconverged_ladder_is_kept_whole(data: ResponseData) -> None:
     assert len(ladder_steps(data, SIMILARITY, (2000, None, 4000))) == 4
     done = response_done(data, SIMILARITY, (2000, None, 4000))

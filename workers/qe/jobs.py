@@ -78,7 +78,7 @@ class PwSession:
         """Write the input and start the next attempt."""
         self.attempt += 1
         self.corrected = False
-        # CRASH is appended to and would be read as this attempt's.
+        # pw.x deletes an old CRASH itself, but not when it is killed at its start.
         (self.directory / "CRASH").unlink(missing_ok=True)
         if self.clean:
             shutil.rmtree(self.directory / OUTDIR, ignore_errors=True)

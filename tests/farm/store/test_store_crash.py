@@ -72,7 +72,7 @@ def test_kill_9_of_the_writer_loses_and_spoils_nothing(processes, path):
         assert len(ids) == len(set(ids)) == n_rows
         assert {f"crystal-{i}" for i in range(last + 1)} <= set(ids)
         assert n_rows in (last + 1, last + 2)
-        assert n_rows > N_KILLS
+        assert n_rows > 5, "the writer was always killed before it wrote"
         for row in store.rows():
             number = int(row.material_id.removeprefix("crystal-"))
             assert store.result(row.index).pack() == make_result(number, n_steps=1 + number % 4).pack()

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from farm.errors import CalculationError, LeaseLostError, MissingProgramError, ResourceError
+from workers.launcher import launch
 from workers.qe.inputs import PwInput, parse_namelists
 from workers.qe.jobs import PwSession
 from workers.supervise import run_pw
@@ -47,6 +48,17 @@ def test_good_run_needs_one_attempt(make_session: MakeSession, pw_input: PwInput
     assert 0.01 < session.usage.cpu_s < 5
     assert session.usage.wall_s > 0.01
     assert [p.name for p in session.directory.glob("pw-*.in")] == ["pw-1.in"]
+
+
+def test_crash_of_an_earlier_try_is_not_read_as_this_ones(
+    make_session: MakeSession, pw_input: PwInput, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A program that dies before pw.x would have deleted the file itself.
+    monkeypatch.setattr("workers.qe.jobs.launch", lambda _, **options: launch(["true"], **options))
+    session = make_session(pw_input)
+    (session.directory / "CRASH").write_text("from davcio : error # 10\n error writing file\n")
+    with pytest.raises(CalculationError, match="killed"):
+        run_pw(session)
 
 
 def test_unconverged_scf_goes_on_from_its_density(make_session: MakeSession, pw_input: PwInput) -> None:
