@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from farm.basis import estimate_nbnd
 from farm.crystal import Crystal
 from farm.job import Outcome, Stage
 from farm.protocol import Protocol
 from farm.spectrum import DIRECTIONS
-from workers.bands import enlarge_nbnd, estimate_nbnd
+from workers.bands import enlarge_nbnd
 from workers.convergence import Converged, GaveUp, Grid, Ladder, Next, Rung, make_ladder, next_rung
 
 MAX_BAND_RETRIES = 3

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from farm.basis import estimate_nbnd
 from farm.job import Outcome
-from workers.bands import enlarge_nbnd, estimate_nbnd
+from workers.bands import enlarge_nbnd
 from workers.convergence import Ladder
 from workers.pipeline import (
     BandsDone,
