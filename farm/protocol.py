@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -87,7 +86,8 @@ class Protocol(BaseModel):
         """Every field as plain JSON values."""
         return self.model_dump(mode="json")
 
-    @cached_property
+    # Not cached: model_copy would carry the hash of the original along.
+    @property
     def hash(self) -> str:
         """SHA-256 of the canonical JSON of all fields."""
         text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))

@@ -56,6 +56,13 @@ OTHER = {
 }
 
 
+def test_a_changed_copy_has_its_own_hash() -> None:
+    demo = PRESETS["demo"]
+    before = demo.hash
+    copy = demo.model_copy(update={"damping_ev": 0.1})
+    assert copy.hash == Protocol.from_dict(copy.to_dict()).hash != before
+
+
 def test_a_protocol_survives_json() -> None:
     for preset in PRESETS.values():
         assert Protocol.from_dict(preset.to_dict()) == preset
