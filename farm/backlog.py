@@ -12,6 +12,7 @@ ready           zset   id -> place in the order (predicted CPU seconds)
 leases          zset   id -> expiry in ms of Redis' clock, for dispatched and running jobs
 outbox          hash   id -> packed result on its way to the store
 outbox_at       zset   id -> when it was delivered
+finished        zset   id -> when it reached a final state, the last thousand
 counts          hash   state -> number of jobs
 cpu             hash   spent, to_go (seconds)
 stored          hash   materials, ipa, rpa in the store, as the writer counts them
@@ -278,6 +279,13 @@ class Backlog:
         """The dispatched and running jobs."""
         with _broker_errors():
             ids = cast("list[bytes]", self._redis.zrange(self._key("leases"), 0, -1))
+        return list(self._views([job_id.decode() for job_id in ids]))
+
+    def finished_since(self, moment_ms: int) -> list[JobView]:
+        """Jobs that reached a final state after a moment of Redis' clock, oldest first (1000 at most)."""
+        with _broker_errors():
+            key = self._key("finished")
+            ids = cast("list[bytes]", self._redis.zrangebyscore(key, f"({moment_ms}", "+inf"))
         return list(self._views([job_id.decode() for job_id in ids]))
 
     def ready_order(self, limit: int = -1) -> list[str]:

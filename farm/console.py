@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,9 +51,21 @@ def screen(*, stderr: bool = False) -> Console:
     return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=240)
 
 
-def log_roles() -> None:
-    """Long-lived roles say what they do, on stderr."""
+def begin_role() -> None:
+    """What every long-lived role does first: say what it does, and end with its supervisor.
+
+    The supervisor holds the other end of a role's stdin; when it is gone, even by kill -9, the role
+    reads the end of the file and stops as if told to.
+    """
     logging.getLogger().setLevel(logging.INFO)
+    if os.environ.get("FARM_SUPERVISED"):
+        threading.Thread(target=_stop_at_end_of_stdin, name="supervisor watch", daemon=True).start()
+
+
+def _stop_at_end_of_stdin() -> None:
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def stop_on_signals() -> threading.Event:

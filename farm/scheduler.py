@@ -33,6 +33,7 @@ class Situation:
     """What the scheduler knows at a tick.
 
     slots:          jobs the living workers can run at a time
+    trainers:       living trainers
     n_unfinished:   jobs not in a final state
     n_rpa:          RPA spectra in the store
     n_rpa_fitted:   RPA spectra at the last finished refit
@@ -41,6 +42,7 @@ class Situation:
     """
 
     slots: int
+    trainers: int
     n_unfinished: int
     n_rpa: int
     n_rpa_fitted: int
@@ -58,7 +60,8 @@ class Plan:
 
 def decide(situation: Situation, settings: Settings) -> Plan:
     """Pure: the window is one message a slot, so that order is exact up to the jobs in flight."""
-    return Plan(window=max(1, situation.slots), refit=refit_due(situation, settings))
+    refit = situation.trainers > 0 and refit_due(situation, settings)
+    return Plan(window=max(1, situation.slots), refit=refit)
 
 
 def refit_due(situation: Situation, settings: Settings) -> bool:
@@ -76,8 +79,10 @@ def observe(backlog: Backlog) -> Situation:
     refit = backlog.refit_state()
     busy = refit.get("state") in ("queued", "running")
     alive = busy and float(refit.get("until_s", 0)) > backlog.now_s()
+    workers = backlog.workers()
     return Situation(
-        slots=sum(int(worker.get("slots", 0)) for worker in backlog.workers()),
+        slots=sum(int(worker["slots"]) for worker in workers),
+        trainers=sum(worker["role"] == "trainer" for worker in workers),
         n_unfinished=unfinished(backlog.counts()),
         n_rpa=backlog.stored_counts().get("rpa", 0),
         n_rpa_fitted=int(refit.get("n_rpa", 0)),
@@ -87,10 +92,11 @@ def observe(backlog: Backlog) -> Situation:
     )
 
 
-def is_idle(backlog: Backlog, settings: Settings) -> bool:
-    """True when nothing is left to do: no unfinished job, no refit running or due."""
+def is_idle(backlog: Backlog, settings: Settings, *, with_trainer: bool = True) -> bool:
+    """True when nothing is left to do: no unfinished job and, where a trainer is expected, no refit."""
     situation = observe(backlog)
-    return situation.n_unfinished == 0 and not situation.refit_busy and not refit_due(situation, settings)
+    refit = with_trainer and (situation.refit_busy or refit_due(situation, settings))
+    return situation.n_unfinished == 0 and not refit
 
 
 def tick(backlog: Backlog, app: Celery, settings: Settings) -> None:

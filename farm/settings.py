@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from farm.errors import SettingsError
 
-# Read by other parts (pseudopotential directory) or by this one before farm.toml is known.
-_NOT_FIELDS = frozenset({"FARM_HOME", "FARM_PSEUDO_DIR"})
+# Read by other parts, or by this one before farm.toml is known.
+_NOT_FIELDS = frozenset({"FARM_HOME", "FARM_PSEUDO_DIR", "FARM_SUPERVISED", "FARM_FLOWER_PASSWORD"})
 
 
 class Settings(BaseModel):

@@ -79,6 +79,8 @@ class Supervisor:
             if running.rapid_deaths >= _MAX_RAPID_DEATHS or (rapid and code in _REFUSALS):
                 log = self.log_path(running.role)
                 raise FarmError(f"{running.role.name} does not start: {_last_words(log)}")
+            if running.process.stdin is not None:
+                running.process.stdin.close()
             running.process = self._spawn(running.role)
             running.started_s = time.monotonic()
 
@@ -91,11 +93,12 @@ class Supervisor:
             str(self._settings.home),
             *role.arguments,
         ]
-        environment = {**os.environ, "FARM_REDIS_URL": self._redis_url, "PYTHONUNBUFFERED": "1"}
+        environment = {**os.environ, "FARM_REDIS_URL": self._redis_url, "FARM_SUPERVISED": "1"}
         with self.log_path(role).open("ab") as log:
-            # A group of its own: Ctrl-C in the terminal reaches the supervisor alone.
+            # A group of its own: Ctrl-C in the terminal reaches the supervisor alone. The pipe is never
+            # written to: its end tells the role that the supervisor is gone.
             return subprocess.Popen(  # noqa: S603 - our own argv
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, process_group=0
+                command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment, process_group=0
             )
 
     def _stop(self) -> None:
@@ -110,6 +113,9 @@ class Supervisor:
             except subprocess.TimeoutExpired:
                 running.signal_group(signal.SIGKILL)
                 running.process.wait()
+        for running in self._running:
+            if running.process.stdin is not None:
+                running.process.stdin.close()
 
 
 def _last_words(log: Path) -> str:

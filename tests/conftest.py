@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,8 +16,33 @@ from farm.broker import broker_url, connect
 from farm.crystal import Crystal
 from farm.job import Engine, Job, Outcome, Stage
 from farm.protocol import PRESETS
+from farm.pseudopotentials import entry, pseudopotential_directory
 from farm.result import LadderStep, Result, StageUsage
 from farm.settings import Settings, load_settings
+
+
+def missing(what: str) -> None:
+    """A program or file that is not there: the test is skipped here and fails in CI."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{what} missing: CI must run these tests")
+    pytest.skip(f"{what} missing")
+
+
+@pytest.fixture(scope="session")
+def pseudo_dir() -> Path:
+    """The folder of the UPF files."""
+    directory = pseudopotential_directory()
+    if not (directory / entry("C").file).is_file():
+        missing(f"pseudopotentials in {directory}")
+    return directory
+
+
+@pytest.fixture(scope="session")
+def pw_x(pseudo_dir: Path) -> Path:
+    """The folder of the UPF files, with pw.x on PATH."""
+    if shutil.which("pw.x") is None:
+        missing("pw.x")
+    return pseudo_dir
 
 
 @pytest.fixture(scope="session")

@@ -85,10 +85,10 @@ def trainer(ctx: click.Context) -> None:
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from farm.broker import broker_url, connect
-    from farm.console import log_roles, settings_of
+    from farm.console import begin_role, settings_of
     from farm.serving import serve, worker_name
 
-    log_roles()
+    begin_role()
     settings = settings_of(ctx)
     with broker_url(settings) as url:
         app = make_app(url, name=settings.name)

@@ -14,7 +14,7 @@ import errno
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from farm.errors import LeaseLostError, ResourceError
@@ -138,6 +138,29 @@ def open_workspace(scratch: Path, job_id: str) -> Iterator[Workspace]:
         raise
     finally:
         os.close(lock)
+
+
+def sweep(scratch: Path, is_open: Callable[[str], bool]) -> list[str]:
+    """Remove what killed workers left of jobs that will not come back; returns the directories' names.
+
+    is_open: whether a job may still be resumed. What a living worker holds is left alone, and so
+    are the texts in ``failed``.
+    """
+    swept = []
+    for directory in sorted(scratch.glob("*.*.*")) if scratch.is_dir() else ():
+        job_id = ".".join(directory.name.split(".")[:3])
+        if not directory.is_dir() or is_open(job_id):
+            continue
+        lock = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(directory, ignore_errors=True)
+            swept.append(directory.name)
+        except OSError:
+            continue  # somebody computes there
+        finally:
+            os.close(lock)
+    return swept
 
 
 def failed_directory(scratch: Path, job_id: str) -> Path:

@@ -13,9 +13,10 @@ from celery import Celery
 
 from farm.backlog import Backlog
 from farm.errors import BrokerError, LeaseLostError, MissingProgramError, ResourceError
-from farm.job import Stage
+from farm.job import FINAL_STATES, Stage
 from farm.queues import APPEND, COMPUTE, STORE_QUEUE
 from workers.compute import compute
+from workers.scratch import sweep
 
 LOGGER = logging.getLogger(__name__)
 
@@ -103,6 +104,17 @@ def run_job(job_id: str, token: str, backlog: Backlog, slot: Slot) -> bool:
         return False
     LOGGER.info("%s: %s in %.1f CPU s %s", job_id, result.outcome, result.cpu_s, result.reason)
     return True
+
+
+def sweep_scratch(backlog: Backlog, scratch: Path) -> None:
+    """Remove the job directories of killed workers, but for jobs that may still resume there."""
+
+    def is_open(job_id: str) -> bool:
+        state = backlog.known([job_id]).get(job_id)
+        return state is not None and state not in FINAL_STATES
+
+    for name in sweep(scratch, is_open):
+        LOGGER.info("scratch of %s removed", name)
 
 
 def register(app: Celery, backlog: Backlog, slot: Slot) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from farm.broker import broker_url, connect
-from farm.console import log_roles, open_backlog, settings_of, stop_on_signals
+from farm.console import begin_role, open_backlog, settings_of, stop_on_signals
 from farm.errors import SettingsError
 
 
@@ -25,7 +25,7 @@ def scheduler(ctx: click.Context) -> None:
     from farm.queues import make_app
     from farm.scheduler import run
 
-    log_roles()
+    begin_role()
     settings = settings_of(ctx)
     stop = stop_on_signals()
     with broker_url(settings) as url, open_backlog(settings) as backlog:
@@ -46,7 +46,7 @@ def writer(ctx: click.Context) -> None:
     from farm.store import StoreWriter
     from farm.writer import register, report_counts, store_result
 
-    log_roles()
+    begin_role()
     settings = settings_of(ctx)
     settings.home.mkdir(parents=True, exist_ok=True)
     with broker_url(settings) as url, StoreWriter(settings.store_path) as store_writer:

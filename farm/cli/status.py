@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from rich.console import Group
 
 
+_BAR_WIDTH = 40
+
+
 def gather(backlog: Backlog, settings: Settings) -> dict[str, Any]:
     """The document of ``farm status --json``."""
     spent, to_go = backlog.cpu_s()
@@ -91,6 +94,24 @@ def status(ctx: click.Context, as_json: bool, watch: bool) -> None:
                 time.sleep(1.0)
 
 
+def progress(hours: dict[str, float], slots: int) -> str:
+    """A bar of spent over spent and predicted CPU time, and the time that is left on these slots."""
+    share = hours["spent"] / (hours["spent"] + hours["to_go"])
+    filled = round(share * _BAR_WIDTH)
+    bar = f"[green]{'━' * filled}[/][dim]{'━' * (_BAR_WIDTH - filled)}[/] {share:4.0%}"
+    if not slots:
+        return f"{bar}, no worker is running"
+    minutes = hours["to_go"] * 60 / slots
+    left = (
+        f"{minutes * 60:.0f} s"
+        if minutes < 2
+        else f"{minutes:.0f} min"
+        if minutes < 120
+        else f"{minutes / 60:.1f} h"
+    )
+    return f"{bar}, about {left} left on {slots} slots"
+
+
 def render(document: dict[str, Any]) -> Group:
     """The document as a small screen."""
     from rich.console import Group
@@ -105,6 +126,8 @@ def render(document: dict[str, Any]) -> Group:
     table.add_row("[bold]store", f"{store['materials']} materials, {store['ipa']} IPA, {store['rpa']} RPA")
     hours = document["cpu_hours"]
     table.add_row("[bold]CPU", f"{hours['spent']:.2f} h spent, {hours['to_go']:.2f} h to go (predicted)")
+    if hours["to_go"] > 0:
+        table.add_row("", progress(hours, sum(worker["slots"] for worker in document["workers"])))
     checkpoint = document["checkpoint"]
     table.add_row(
         "[bold]model",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +13,7 @@ from farm.backlog import Backlog
 from farm.broker import broker_url, connect
 from farm.console import screen, settings_of, stop_on_signals
 from farm.errors import BrokerError
+from farm.job import JobState
 from farm.settings import Settings
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from farm.supervisor import Supervisor
 
+_COLOURS = {JobState.FAILED: "red", JobState.UNCONVERGED: "yellow", JobState.CANCELLED: "yellow"}
 _REFRESH_S = 0.5
 # Idle must hold this long: the writer's last counts may still be on their way.
 _IDLE_FOR_S = 2.0
@@ -40,6 +43,7 @@ def up(ctx: click.Context, until_idle: bool, slots: int | None, no_trainer: bool
     \b
     farm seed && farm up --until-idle
     """
+    from farm.scheduler import is_idle
     from farm.supervisor import Role, Supervisor
 
     settings = settings_of(ctx, slots=slots)
@@ -56,7 +60,8 @@ def up(ctx: click.Context, until_idle: bool, slots: int | None, no_trainer: bool
     with broker_url(settings) as url:
         backlog = Backlog(connect(url), name=settings.name)
         with Supervisor(settings, url, roles) as supervisor:
-            _watch(supervisor, backlog, settings, stop, until_idle=until_idle)
+            watch = partial(is_idle, backlog, settings, with_trainer=not no_trainer) if until_idle else None
+            _watch(supervisor, backlog, settings, stop, is_done=watch)
     if until_idle and not stop.is_set():
         from farm.cli.summary import closing_screen
 
@@ -64,46 +69,59 @@ def up(ctx: click.Context, until_idle: bool, slots: int | None, no_trainer: bool
 
 
 def _watch(
-    supervisor: Supervisor, backlog: Backlog, settings: Settings, stop: Event, *, until_idle: bool
+    supervisor: Supervisor,
+    backlog: Backlog,
+    settings: Settings,
+    stop: Event,
+    *,
+    is_done: Callable[[], bool] | None,
 ) -> None:
     from rich.live import Live
 
     from farm.cli.status import gather, render
-    from farm.scheduler import is_idle
 
     console = screen(stderr=True)
+    news = _News(backlog)
     idle_since: float | None = None
-    told: dict[str, str] = {}
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while not stop.is_set():
             supervisor.check()
             try:
                 document = gather(backlog, settings)
-                idle = is_idle(backlog, settings)
+                idle = is_done is not None and is_done()
+                for line in news.lines():
+                    console.print(line)
             except BrokerError as error:
                 console.print(f"[yellow]{error}")
                 stop.wait(2.0)
                 continue
             if console.is_terminal:
                 live.update(render(document), refresh=True)
-            _tell_finished(backlog, told)
             idle_since = (idle_since or time.monotonic()) if idle else None
-            if until_idle and idle_since and time.monotonic() - idle_since > _IDLE_FOR_S:
+            if idle_since and time.monotonic() - idle_since > _IDLE_FOR_S:
                 return
             stop.wait(_REFRESH_S)
 
 
-def _tell_finished(backlog: Backlog, told: dict[str, str]) -> None:
-    """One line on stderr for each job that finished since the last look, and for each refit."""
-    from farm.job import FINAL_STATES
+class _News:
+    """What happened since the last look: a line for each finished job and each finished refit."""
 
-    counts = backlog.counts()
-    n_final = sum(counts[state] for state in FINAL_STATES)
-    if str(n_final) == told.get("n"):
-        return
-    for job in sorted(backlog.jobs(FINAL_STATES), key=lambda job: job.changed_ms):
-        if told.get(job.job_id) != str(job.changed_ms):
+    def __init__(self, backlog: Backlog) -> None:
+        self._backlog = backlog
+        self._seen_ms = int(backlog.now_s() * 1000)
+        self._refit = backlog.refit_state().get("message", "")
+
+    def lines(self) -> list[str]:
+        lines = []
+        for job in self._backlog.finished_since(self._seen_ms):
+            self._seen_ms = job.changed_ms
+            colour = _COLOURS.get(job.state, "green")
             seconds = "" if job.cpu_s is None else f"{job.cpu_s:7.1f} CPU s"
-            print(f"{job.state.value:<12}{job.material_id:<22}{seconds}  {job.reason}", file=sys.stderr)  # noqa: T201
-            told[job.job_id] = str(job.changed_ms)
-    told["n"] = str(n_final)
+            lines.append(
+                f"[{colour}]{job.state.value:<12}[/]{job.material_id:<22}{seconds}  {job.reason}".rstrip()
+            )
+        refit = self._backlog.refit_state().get("message", "")
+        if refit != self._refit:
+            self._refit = refit
+            lines.append(f"[cyan]{'refit':<12}[/]{refit}")
+        return lines

@@ -25,6 +25,8 @@ local function move(id, from, to)
   if to ~= 'dispatched' and to ~= 'running' then redis.call('ZREM', key('leases'), id) end
   if waiting[from] and not waiting[to] then
     redis.call('HINCRBYFLOAT', key('cpu'), 'to_go', -cost)
+    redis.call('ZADD', key('finished'), now_ms(), id)
+    redis.call('ZREMRANGEBYRANK', key('finished'), 0, -1001)
   elseif waiting[to] and not waiting[from] then
     redis.call('HINCRBYFLOAT', key('cpu'), 'to_go', cost)
   end

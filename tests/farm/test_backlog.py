@@ -162,6 +162,18 @@ def test_a_message_that_waits_is_not_sent_again_and_a_lost_one_is(
     assert state(backlog, kept.job_id) is JobState.DISPATCHED
 
 
+def test_finished_jobs_are_told_once_in_order(backlog: Backlog, make_job: MakeJob) -> None:
+    jobs = [make_job("A"), make_job("B"), make_job("C")]
+    backlog.enqueue(jobs)
+    before_ms = int(backlog.now_s() * 1000) - 1
+    backlog.cancel(jobs[1].job_id)
+    time.sleep(0.003)
+    backlog.cancel(jobs[0].job_id)
+    told = backlog.finished_since(before_ms)
+    assert [view.material_id for view in told] == ["B", "A"]
+    assert backlog.finished_since(told[-1].changed_ms) == []
+
+
 def test_cancelling_takes_a_running_job_from_its_worker(backlog: Backlog, make_job: MakeJob) -> None:
     dispatch = start(backlog, make_job())
     assert backlog.cancel(dispatch.job_id)

@@ -15,7 +15,9 @@ from farm.scheduler import Situation, decide, is_idle, observe, refit_due, tick
 from farm.settings import Settings
 
 MakeJob = Callable[..., Job]
-CALM = Situation(slots=4, n_unfinished=5, n_rpa=0, n_rpa_fitted=0, refit_busy=False, refit_failures=0)
+CALM = Situation(
+    slots=4, trainers=1, n_unfinished=5, n_rpa=0, n_rpa_fitted=0, refit_busy=False, refit_failures=0
+)
 
 
 def test_the_window_is_one_message_a_slot(settings: Settings) -> None:
@@ -47,13 +49,15 @@ def test_one_refit_at_a_time_and_not_for_ever(settings: Settings) -> None:
     assert refit_due(due, settings)
     assert not refit_due(replace(due, refit_busy=True), settings)
     assert not refit_due(replace(due, refit_failures=3), settings)
+    assert decide(due, settings).refit
+    assert not decide(replace(due, trainers=0), settings).refit  # it waits for a trainer
 
 
 def test_a_tick_sends_the_cheapest_to_celery(
     backlog: Backlog, settings: Settings, make_job: MakeJob, redis_url: str
 ) -> None:
     app = make_app(redis_url)
-    backlog.report_worker("worker@here.1", {"slots": 2}, ttl_s=60)
+    backlog.report_worker("worker@here.1", {"role": "worker", "slots": 2}, ttl_s=60)
     backlog.enqueue(make_job(f"M{cost}", cost) for cost in (3, 1, 2))
     tick(backlog, app, settings)
     tick(backlog, app, settings)  # the window is full: nothing more is sent
@@ -101,6 +105,11 @@ def test_a_refit_is_asked_for_once_and_again_when_its_trainer_dies(
 ) -> None:
     app = make_app(redis_url)
     backlog.set_stored_counts(materials=9, ipa=9, rpa=9)
+    tick(backlog, app, settings)
+    assert backlog.waiting_task_ids(TRAINER_QUEUE) == []  # nobody there to do it
+    assert not is_idle(backlog, settings)
+    assert is_idle(backlog, settings, with_trainer=False)
+    backlog.report_worker("trainer@here.2", {"role": "trainer", "slots": 0}, ttl_s=60)
     tick(backlog, app, settings)
     tick(backlog, app, settings)
     assert len(backlog.waiting_task_ids(TRAINER_QUEUE)) == 1

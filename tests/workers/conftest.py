@@ -1,9 +1,7 @@
-"""Real pw.x on a two-atom cell; where it is missing tests are skipped, but fail in CI."""
+"""Real pw.x on a two-atom cell."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,7 @@ from typing import Any
 import pytest
 
 from farm.crystal import Crystal
-from farm.pseudopotentials import count_electrons, entry, pseudopotential_directory
+from farm.pseudopotentials import count_electrons, entry
 from workers.qe.inputs import PwInput
 from workers.qe.jobs import PwSession
 
@@ -20,23 +18,6 @@ from workers.qe.jobs import PwSession
 def qe_fixtures() -> Path:
     """One folder a recorded run, named after what went wrong."""
     return Path(__file__).parent.parent / "fixtures" / "qe"
-
-
-@pytest.fixture(scope="session")
-def pseudo_dir() -> Path:
-    """The folder of the UPF files."""
-    directory = pseudopotential_directory()
-    if not (directory / entry("C").file).is_file():
-        _missing(f"pseudopotentials in {directory}")
-    return directory
-
-
-@pytest.fixture(scope="session")
-def pw_x(pseudo_dir: Path) -> Path:
-    """The folder of the UPF files, with pw.x on PATH."""
-    if shutil.which("pw.x") is None:
-        _missing("pw.x")
-    return pseudo_dir
 
 
 @pytest.fixture
@@ -94,9 +75,3 @@ def qe_texts(qe_fixtures: Path) -> Callable[[str], tuple[str, str, str]]:
         return stdout, crash, stderr
 
     return read
-
-
-def _missing(what: str) -> None:
-    if os.environ.get("CI"):
-        pytest.fail(f"{what} missing: CI must run these tests")
-    pytest.skip(f"{what} missing")

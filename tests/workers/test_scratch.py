@@ -14,7 +14,7 @@ from farm.result import Correction
 from workers.launcher import Usage
 from workers.manifest import Record
 from workers.pipeline import BandsDone, BandsStep, ResponseDone, ResponseStep, ScfDone, ScfStep
-from workers.scratch import RESPONSE_FILE, Workspace, failed_directory, open_workspace
+from workers.scratch import RESPONSE_FILE, Workspace, failed_directory, open_workspace, sweep
 
 SCF = ScfStep(ecutwfc_ry=40, kgrid=(4, 4, 4))
 BANDS = BandsStep(ground_state=SCF, nbnd=20)
@@ -184,3 +184,16 @@ def test_scratch_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ResourceError, match="cannot be used"), open_workspace(tmp_path / "file", JOB):
         pass
+
+
+def test_what_killed_workers_left_is_swept_but_for_jobs_that_may_resume(tmp_path: Path) -> None:
+    for name in (JOB, f"{JOB}.1", "NaCl.0123456789ab.native", "KCl.0123456789ab.native"):
+        (tmp_path / name / "bands").mkdir(parents=True)
+        (tmp_path / name / "bands" / "wfc1.dat").touch()
+    (tmp_path / "failed" / JOB).mkdir(parents=True)
+    with open_workspace(tmp_path, "KCl.0123456789ab.native"):
+        swept = sweep(tmp_path, lambda job_id: job_id.startswith("NaCl"))
+    assert swept == [JOB, f"{JOB}.1"]
+    assert (tmp_path / "NaCl.0123456789ab.native" / "bands" / "wfc1.dat").exists()
+    assert (tmp_path / "failed" / JOB).exists()
+    assert sweep(tmp_path / "never made", lambda _: False) == []

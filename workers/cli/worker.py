@@ -21,14 +21,14 @@ def worker(ctx: click.Context, slots: int | None) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from farm.backlog import Backlog
     from farm.broker import broker_url, connect
-    from farm.console import log_roles, settings_of
+    from farm.console import begin_role, settings_of
     from farm.pseudopotentials import pseudopotential_directory
     from farm.queues import cpu_queue, make_app
     from farm.serving import serve, worker_name
     from workers.preflight import require_programs
-    from workers.tasks import Slot, register
+    from workers.tasks import Slot, register, sweep_scratch
 
-    log_roles()
+    begin_role()
     settings = settings_of(ctx, slots=slots)
     programs = require_programs()
     with broker_url(settings) as url:
@@ -41,6 +41,7 @@ def worker(ctx: click.Context, slots: int | None) -> None:
             pseudo_dir=pseudopotential_directory(),
             lease_s=settings.lease_s,
         )
+        sweep_scratch(backlog, settings.scratch_dir)
         register(app, backlog, slot)
         serve(
             app,
