@@ -34,7 +34,7 @@ class Heartbeat:
 
     def progress(self, stage: Stage, text: str) -> None:
         """What the job does now; told with the next heartbeat."""
-        self.stage = f"{stage.value} {text}".strip()
+        self.stage = text or stage.value
 
 
 @contextmanager

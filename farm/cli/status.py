@@ -125,7 +125,10 @@ def render(document: dict[str, Any]) -> Group:
     store = document["store"]
     table.add_row("[bold]store", f"{store['materials']} materials, {store['ipa']} IPA, {store['rpa']} RPA")
     hours = document["cpu_hours"]
-    table.add_row("[bold]CPU", f"{hours['spent']:.2f} h spent, {hours['to_go']:.2f} h to go (predicted)")
+    table.add_row(
+        "[bold]CPU",
+        f"{_duration(hours['spent'] * 3600)} spent, {_duration(hours['to_go'] * 3600)} to go (predicted)",
+    )
     if hours["to_go"] > 0:
         table.add_row("", progress(hours, sum(worker["slots"] for worker in document["workers"])))
     checkpoint = document["checkpoint"]
