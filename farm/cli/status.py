@@ -101,15 +101,15 @@ def progress(hours: dict[str, float], slots: int) -> str:
     bar = f"[green]{'━' * filled}[/][dim]{'━' * (_BAR_WIDTH - filled)}[/] {share:4.0%}"
     if not slots:
         return f"{bar}, no worker is running"
-    minutes = hours["to_go"] * 60 / slots
-    left = (
-        f"{minutes * 60:.0f} s"
-        if minutes < 2
-        else f"{minutes:.0f} min"
-        if minutes < 120
-        else f"{minutes / 60:.1f} h"
-    )
+    left = _duration(hours["to_go"] * 3600 / slots)
     return f"{bar}, about {left} left on {slots} slots"
+
+
+def _duration(seconds: float) -> str:
+    """In the unit that leaves two or three digits."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def render(document: dict[str, Any]) -> Group:
