@@ -20,6 +20,7 @@ FloatArray = NDArray[np.float64]
 
 # Two k-points this close (crystal units) are one; the published shift is 1/64 at the smallest.
 K_TOLERANCE = 1e-6
+_CELLS = round(1 / K_TOLERANCE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,8 +90,7 @@ def reduce_kpoints(kpoints: FloatArray, rotations: IntArray) -> tuple[FloatArray
     Returns the representatives, shape ``(n_reduced, 3)``, in list order, and how many members of
     the list each stands for, shape ``(n_reduced,)``.
     """
-    keys = np.array([_star_key(k, rotations) for k in kpoints])
-    _, first, inverse = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    _, first, inverse = np.unique(_star_keys(kpoints, rotations), return_index=True, return_inverse=True)
     order = np.argsort(first)
     multiplicity = np.bincount(inverse.ravel(), minlength=first.size)
     return kpoints[first[order]], multiplicity[order].astype(np.int64)
@@ -104,15 +104,19 @@ def star(k: FloatArray, rotations: IntArray) -> FloatArray:
     return members
 
 
-def _star_key(k: FloatArray, rotations: IntArray) -> IntArray:
-    # The lexicographically smallest image names the whole star.
-    images = np.einsum("i,rij->rj", k, rotations)
-    folded = _fold(np.concatenate([images, -images]))
-    smallest: IntArray = folded[np.lexsort(folded.T[::-1])[0]]
-    return smallest
+def _star_keys(kpoints: FloatArray, rotations: IntArray) -> IntArray:
+    """One integer for each k, the same for all members of a star; shape ``(n_k,)``."""
+    # The smallest image names the star. Its three folded coordinates are the digits of one number:
+    # 1e18 at most, which still fits 64 bits.
+    digits = np.array([_CELLS * _CELLS, _CELLS, 1])
+    keys = np.full(len(kpoints), np.iinfo(np.int64).max)
+    for rotation in rotations:  # one at a time: all images at once would need 100 copies of the list
+        images = kpoints @ rotation
+        for image in (images, -images):
+            np.minimum(keys, _fold(image) @ digits, out=keys)
+    return keys
 
 
 def _fold(kpoints: FloatArray) -> IntArray:
     # As integer multiples of the tolerance, so that equality is exact.
-    cells = round(1 / K_TOLERANCE)
-    return np.rint((kpoints % 1.0) * cells).astype(np.int64) % cells
+    return np.rint((kpoints % 1.0) * _CELLS).astype(np.int64) % _CELLS

@@ -68,3 +68,17 @@ def test_a_star_is_closed_under_the_group() -> None:
     members = star(np.array(SHIFT), rotations)
     again = {tuple(np.rint(m * 1e6).astype(int)) for k in members for m in star(k, rotations)}
     assert again == {tuple(np.rint(m * 1e6).astype(int)) for m in members}
+
+
+@pytest.mark.parametrize("cell", [SILICON, NITRIDE, SELENIUM])
+@pytest.mark.parametrize("shift", [(0.0, 0.0, 0.0), SHIFT])
+def test_representatives_are_the_first_of_each_star_in_list_order(
+    cell: Crystal, shift: tuple[float, float, float]
+) -> None:
+    grid = shifted_grid((4, 4, 2), shift)
+    rotations = space_group(cell).point_group
+    stars = [frozenset(map(tuple, np.rint(star(k, rotations) * 1e6).astype(int))) for k in grid]
+    first = sorted({stars.index(members) for members in stars})
+    representatives, multiplicity = reduce_kpoints(grid, rotations)
+    assert representatives.tolist() == grid[first].tolist()
+    assert multiplicity.tolist() == [stars.count(stars[i]) for i in first]
