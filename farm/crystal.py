@@ -25,6 +25,9 @@ MATERIAL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]{0,63}")
 
 # Shorter than any bond between atoms of the elements at hand (H-H 0.74 angstrom).
 SHORTEST_DISTANCE_ANGSTROM = 0.6
+_SMALLEST_VOLUME_ANGSTROM3 = 1.0
+# Of a cell vector in angstrom or a fractional coordinate.
+_LARGEST_NUMBER = 1e6
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,9 @@ class Crystal:
             raise CrystalError(f"{self.material_id}: the cell holds no atoms")
         if len(self.species) != len(self.frac_coords):
             raise CrystalError(f"{self.material_id}: sites and coordinates differ in number")
-        if not np.isfinite(np.asarray(self.lattice_angstrom)).all() or self.volume_angstrom3 < 1.0:
+        if not np.isfinite(np.asarray(self.lattice_angstrom)).all() or (
+            self.volume_angstrom3 < _SMALLEST_VOLUME_ANGSTROM3
+        ):
             raise CrystalError(f"{self.material_id}: the cell has no volume")
 
     @property
@@ -148,7 +153,8 @@ def crystal_from_structure(
     Without an id the crystal is named after its formula and content (``MgO-1f3a9c2b``). The cell
     keeps the orientation and setting of spglib's standardised primitive cell.
 
-    Raises CrystalError for partial occupancy, sites closer than 0.6 angstrom and empty cells.
+    Raises CrystalError for partial occupancy, sites closer than 0.6 angstrom, empty and flat cells,
+    and numbers that are none.
     """
     import spglib
 
@@ -161,6 +167,7 @@ def crystal_from_structure(
             f"{name}: site {site.species_string} is partially occupied",
             fix="Give an ordered cell (one element a site, occupancy 1)",
         )
+    _reject_impossible_cell(structure, name)
     _reject_overlap(structure, name)
     numbers = [site.specie.Z for site in structure]
     cell = (structure.lattice.matrix.tolist(), structure.frac_coords.tolist(), numbers)
@@ -199,6 +206,22 @@ def _electronegativity(symbol: str) -> float:
 
     value = Element(symbol).X
     return float(value) if value == value else 9.0  # noble gases have none: last
+
+
+def _reject_impossible_cell(structure: Structure, name: str) -> None:
+    # Before any geometry: the neighbour search of pymatgen crashes the process on NaN, and a fractional
+    # coordinate of a million has lost the digits that tell where in the cell it lies.
+    numbers = np.concatenate([structure.lattice.matrix, structure.frac_coords])
+    if not (np.abs(numbers) < _LARGEST_NUMBER).all():
+        raise CrystalError(
+            f"{name}: a cell length or a coordinate is not a usable number",
+            fix="Correct the cell and the sites",
+        )
+    if structure.volume < _SMALLEST_VOLUME_ANGSTROM3:
+        raise CrystalError(
+            f"{name}: the cell has a volume of {structure.volume:.3f} cubic angstrom",
+            fix="Give cell vectors in angstrom that span a cell",
+        )
 
 
 def _reject_overlap(structure: Structure, name: str) -> None:

@@ -6,8 +6,7 @@ Alexandria publishes them (``data`` with mat_id, band_gap_ind, e_above_hull, tot
 
 from __future__ import annotations
 
-import bz2
-import gzip
+import io
 import json
 import warnings
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from typing import IO, Any
 from farm.crystal import Crystal
 from farm.sources.admission import admit
 from farm.sources.items import Rejected
-from farm.sources.structure_files import brief
+from farm.sources.opening import DAMAGED, brief, open_bytes
 
 CHUNK_CHARACTERS = 1 << 18
 _ID_KEYS = ("mat_id", "material_id", "entry_id")
@@ -69,28 +68,32 @@ class _TextWindow:
 
 
 def read_json(path: Path) -> Iterator[Crystal | Rejected]:
-    """The crystals of a JSON file (``.json``, ``.json.bz2``, ``.json.gz``); bad entries are named."""
+    """The crystals of a JSON file (``.json``, ``.json.bz2``, ``.json.gz``); bad entries are named.
+
+    Raises OSError only for a file that cannot be opened.
+    """
     n_entries = 0
+    stream = open_bytes(path)
     try:
-        with _open_text(path) as stream:
-            for n_entries, entry in enumerate(_entries(_TextWindow(stream)), start=1):
+        with io.TextIOWrapper(stream, encoding="utf-8-sig") as text:
+            for n_entries, entry in enumerate(_entries(_TextWindow(text)), start=1):
                 yield _read_entry(entry, path, n_entries)
-    except (ValueError, OSError, EOFError, RecursionError) as error:
+    except (ValueError, OSError, RecursionError, *DAMAGED) as error:
         where = f"{path}, after entry {n_entries}" if n_entries else str(path)
-        empty = path.stat().st_size == 0
-        reason = "the file is empty" if empty else f"broken JSON: {brief(error)}"
-        yield Rejected(where, reason, "Get the file again; what came before is used")
+        fix = "Get the file again" + ("; what came before is used" if n_entries else "")
+        yield Rejected(where, _what_is_broken(error, path), fix)
         return
     if n_entries == 0:
         yield Rejected(str(path), "no entries", "Give a Structure, an entry or a list of them")
 
 
-def _open_text(path: Path) -> IO[str]:
-    if path.name.endswith(".bz2"):
-        return bz2.open(path, "rt", encoding="utf-8")
-    if path.name.endswith(".gz"):
-        return gzip.open(path, "rt", encoding="utf-8")
-    return open(path, encoding="utf-8-sig")
+def _what_is_broken(error: Exception, path: Path) -> str:
+    if path.stat().st_size == 0:
+        return "the file is empty"
+    if isinstance(error, UnicodeDecodeError):
+        return "broken JSON: not a text"
+    # Its position is one in the piece of the file that was being read, not in the file.
+    return f"broken JSON: {error.msg if isinstance(error, json.JSONDecodeError) else brief(error)}"
 
 
 def _entries(window: _TextWindow) -> Iterator[Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from farm.crystal import Crystal
 from farm.sources.admission import admit
 from farm.sources.items import Rejected
+from farm.sources.opening import brief, open_bytes
 
 # What the CIF parser only warns of although the structure is then not the one in the file.
 _CIF_FATAL = (
@@ -80,16 +81,9 @@ def _read_block(block: str, source: str) -> Crystal | Rejected:
 
 
 def _text(path: Path) -> str:
-    data = path.read_bytes()
+    with open_bytes(path) as stream:
+        data = stream.read()
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         return data.decode("latin-1")
-
-
-def brief(error: BaseException) -> str:
-    """The root of a parser's complaint on one line, for a reason."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    words = " ".join(str(error).split()).rstrip(".")
-    return f"{type(error).__name__}: {words[:160]}" if words else type(error).__name__

@@ -1,5 +1,7 @@
+import bz2
 import gzip
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -63,10 +65,12 @@ def test_every_format_gives_the_same_crystal(tmp_path: Path):
     (tmp_path / "b.vasp").write_text(POSCAR)
     (tmp_path / "c.json").write_text(json.dumps(structure.as_dict()))
     (tmp_path / "d.json").write_text(json.dumps([entry("one", structure)]))
+    (tmp_path / "g.cif.bz2").write_bytes(bz2.compress(rock_salt_cif().encode()))
+    (tmp_path / "POSCAR.gz").write_bytes(gzip.compress(POSCAR.encode()))
     (tmp_path / "e.json.gz").write_bytes(gzip.compress(json.dumps(entry("two", structure)).encode()))
     write_alexandria(tmp_path / "f.json.bz2", [entry("three", structure)])
     crystals = read(tmp_path)
-    assert len(crystals) == 8
+    assert len(crystals) == 10
     assert len({crystal.content_hash for crystal in crystals}) == 1
     assert {"one", "two", "three"} < {crystal.material_id for crystal in crystals}
 
@@ -151,7 +155,7 @@ def test_directories_are_read_in_order_and_hidden_files_left_out(tmp_path: Path)
         ("x.cif", "data_x\n_cell_length_a 3\n", "no structure"),
         ("x.cif", rock_salt_cif(occupancy=0.5), "partially occupied"),
         ("x.cif", rock_salt_cif(occupancy=1.4), "ccupancy 1.4"),
-        ("x.cif", rock_salt_cif(a=0.8), "angstrom apart"),
+        ("x.cif", rock_salt_cif(a=0.421), "volume of 0.019 cubic"),
         ("x.cif", rock_salt_cif("Pu", "O"), "no pseudopotential in SG15-1.2-SR for Pu"),
         ("x.cif", rock_salt_cif("Na", "O"), "15 valence electrons"),
         ("x.cif", rock_salt_cif(formula="Mg1 O1 H2"), "no site"),
@@ -169,12 +173,60 @@ def test_directories_are_read_in_order_and_hidden_files_left_out(tmp_path: Path)
         ("x.json", '{"structure": {"sites": 3}}', "field structure"),
         ("x.json.bz2", "not compressed", "broken JSON"),
         ("x.xyz", "2\n", "format is not known"),
+        ("x.cif", rock_salt_cif().replace("length_b", "length_b nan #"), "not a usable number"),
+        ("x.cif", rock_salt_cif().replace("alpha 60", "alpha 0"), "not a usable number"),
+        ("POSCAR", POSCAR.replace("0.5 0.5 0.5", "1e300 0.5 0.5"), "not a usable number"),
+        ("POSCAR", POSCAR.replace("0.5 0.5 0.5", "nan 0.5 0.5"), "not a usable number"),
+        ("POSCAR", POSCAR.replace("2.105 2.105 0.0", "0.0 2.105 2.105"), "volume of 0.000 cubic"),
+        ("x.json", json.dumps(rock_salt().as_dict()).replace("0.5", "NaN"), "not a usable number"),
+        ("x.cif.gz", rock_salt_cif(), "damaged"),
     ],
 )
 def test_what_cannot_be_read_is_named_with_the_reason(tmp_path: Path, name, content, reason):
     path = tmp_path / name
     path.write_text(content)
     assert reason in the_rejection(path).reason
+
+
+def test_a_compressed_file_that_is_cut_or_damaged_is_named(tmp_path: Path):
+    packed = bytearray(gzip.compress(np.random.default_rng(1).bytes(4000)))
+    (tmp_path / "cut.cif.gz").write_bytes(packed[:2000])
+    packed[10] = 0xFF  # the head of the first block
+    (tmp_path / "damaged.cif.gz").write_bytes(packed)
+    (tmp_path / "damaged.json.gz").write_bytes(packed)
+    cut, damaged, json_file = read(tmp_path)
+    assert "damaged: Compressed file ended" in cut.reason
+    assert "damaged: Error -3" in damaged.reason
+    assert "broken JSON" in json_file.reason
+
+
+def test_bytes_that_are_no_text_do_not_reach_the_terminal(tmp_path: Path):
+    path = tmp_path / "POSCAR"
+    path.write_bytes(b"x\n\x1b[2J\x07\n1 0 0\n")
+    reason = the_rejection(path).reason
+    assert reason.startswith("not a POSCAR")
+    assert reason.isprintable()
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path):
+    path = tmp_path / "x.cif"
+    os.mkfifo(path)
+    assert the_rejection(path).reason == "not a regular file"
+
+
+def test_what_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    # Tests may run as root, who may read everything.
+    def refuse(*_: object, **__: object):
+        raise PermissionError(13, "Permission denied", str(tmp_path / "x.cif"))
+
+    (tmp_path / "x.cif").write_text(rock_salt_cif())
+    (tmp_path / "x.json").write_text("{}")
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", refuse)
+        reasons = {item.reason for item in read(tmp_path)}
+    assert reasons == {"cannot be read: Permission denied"}
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert the_rejection(tmp_path).reason == "cannot be read: Permission denied"
 
 
 def test_a_missing_file_and_an_empty_directory_are_named(tmp_path: Path):
