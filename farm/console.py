@@ -51,6 +51,13 @@ def screen(*, stderr: bool = False) -> Console:
     return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=240)
 
 
+def duration(seconds: float) -> str:
+    """In the unit that leaves two or three digits."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
 def begin_role() -> None:
     """What every long-lived role does first: say what it does, and end with its supervisor.
 

@@ -155,7 +155,13 @@ def train(
 
 @click.group()
 def checkpoints() -> None:
-    """Versions of the model: list, promote, go back."""
+    """Versions of the model: list, promote, go back.
+
+    \b
+    farm checkpoints list
+    farm checkpoints promote 0003-8be2d1
+    farm checkpoints rollback
+    """
 
 
 @checkpoints.command("list")
@@ -185,8 +191,9 @@ def list_checkpoints(ctx: click.Context, as_json: bool) -> None:
         echo_json([_card_row(card, latest) for card in cards])
     for card in cards if not as_json else ():
         mark = "*" if card.version == latest else " "
+        created = card.created[:16].replace("T", " ")
         click.echo(
-            f"{mark} {card.version}  {card.created}  {card.n_train:6d} materials  "
+            f"{mark} {card.version}  {created} UTC  {card.n_train:6d} materials  "
             f"held-out median SC {card.median_sc:.3f}"
         )
     if not cards:

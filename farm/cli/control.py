@@ -105,7 +105,11 @@ def prioritise(ctx: click.Context, names: tuple[str, ...], states: tuple[str, ..
 @click.command()
 @click.pass_context
 def pause(ctx: click.Context) -> None:
-    """Dispatch nothing new; what runs goes on."""
+    """Dispatch nothing new; what runs goes on.
+
+    \b
+    farm pause
+    """
     with open_backlog(settings_of(ctx)) as backlog:
         backlog.set_paused(True)
     click.echo("paused; `farm resume` goes on")
@@ -114,7 +118,11 @@ def pause(ctx: click.Context) -> None:
 @click.command()
 @click.pass_context
 def resume(ctx: click.Context) -> None:
-    """Dispatch again after `farm pause`."""
+    """Dispatch again after `farm pause`.
+
+    \b
+    farm resume
+    """
     with open_backlog(settings_of(ctx)) as backlog:
         backlog.set_paused(False)
     click.echo("resumed")

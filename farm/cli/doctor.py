@@ -9,6 +9,8 @@ import click
 from farm.checks import Check, own_checks
 from farm.console import echo_json, screen, settings_of
 
+_ABSENT = {True: ("missing", "red"), False: ("optional", "yellow")}
+
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
@@ -33,12 +35,13 @@ def doctor(ctx: click.Context, as_json: bool) -> int:
 
 
 def _print(checks: list[Check]) -> None:
-    from rich.table import Table
+    from rich.markup import escape
 
-    table = Table(show_header=False, box=None)
+    console = screen()
     for check in checks:
-        mark = "[green]ok" if check.ok else ("[red]missing" if check.required else "[yellow]optional")
-        table.add_row(mark, check.name, check.detail)
+        mark, colour = ("ok", "green") if check.ok else _ABSENT[check.required]
+        words = f"{check.name:<17} {check.detail}"
+        # Never cut or broken: paths and commands are there to be copied.
+        console.print(f"[{colour}]{mark:<9}[/]{escape(words)}", soft_wrap=True)
         if not check.ok and check.fix:
-            table.add_row("", "", f"[bold]{check.fix}")
-    screen().print(table)
+            console.print(f"{'':9}[bold]{escape(check.fix)}", soft_wrap=True)

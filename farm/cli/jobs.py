@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import click
 
 from farm.console import echo_json, open_backlog, screen, settings_of
 from farm.job import JobState
 
 _ORDER = {state: i for i, state in enumerate((JobState.RUNNING, JobState.DISPATCHED, JobState.READY))}
+# "lost": leases that died under this job, of the few it may lose.
+_COLUMNS: tuple[tuple[str, Literal["left", "right"]], ...] = (
+    ("atoms", "right"),
+    ("state", "left"),
+    ("predicted CPU s", "right"),
+    ("CPU s", "right"),
+    ("lost", "right"),
+    ("", "left"),
+)
 
 
 @click.command()
@@ -26,6 +37,7 @@ def jobs(ctx: click.Context, states: tuple[str, ...], limit: int, as_json: bool)
 
     \b
     farm jobs --state failed
+    farm jobs --state running --state ready --limit 20
     """
     settings = settings_of(ctx)
     with open_backlog(settings) as backlog:
@@ -38,11 +50,12 @@ def jobs(ctx: click.Context, states: tuple[str, ...], limit: int, as_json: bool)
     if as_json:
         echo_json([view.to_dict() for view in views])
         return
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(
-        "material", "formula", "atoms", "state", "predicted CPU s", "CPU s", "tries", "", box=None
-    )
+    table = Table("material", "formula", box=None)
+    for name, side in _COLUMNS:
+        table.add_column(name, justify=side)
     for job in views:
         table.add_row(
             job.material_id,
@@ -51,7 +64,7 @@ def jobs(ctx: click.Context, states: tuple[str, ...], limit: int, as_json: bool)
             job.state.value,
             f"{job.predicted_cpu_s:.1f}",
             "" if job.cpu_s is None else f"{job.cpu_s:.1f}",
-            str(job.attempts),
-            job.stage if job.state is JobState.RUNNING else job.reason,
+            str(job.attempts or ""),
+            escape(job.stage if job.state is JobState.RUNNING else job.reason),
         )
     screen().print(table if views else "no jobs; `farm seed` queues some")

@@ -81,7 +81,7 @@ class LazyGroup(click.Group):
         sections["More"] = sorted(known - listed)
         for title, names in sections.items():
             commands = [(name, self.get_command(ctx, name)) for name in names]
-            rows = [(name, c.get_short_help_str(90)) for name, c in commands if c is not None]
+            rows = [(name, c.get_short_help_str(120)) for name, c in commands if c is not None]
             if rows:
                 with formatter.section(title):
                     formatter.write_dl(rows)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import click
 
 from farm.console import echo_json, screen
@@ -33,14 +35,23 @@ def protocols(as_json: bool) -> None:
         return
     from rich.table import Table
 
-    table = Table("field", *values, "unit", "kind", "what", box=None)
+    # Three columns and the text below the name: whole also in 80 columns.
+    table = Table("field", *values, box=None, padding=(0, 1, 0, 0))
+    table.columns[0].min_width = max(map(len, fields))
     for name, field in fields.items():
         shown = [_short(given[name]) for given in values.values()]
-        table.add_row(name, *shown, field["unit"], field["kind"], field["description"])
+        kind = field["kind"] + (f", {field['unit']}" if field["unit"] else "")
+        table.add_row(f"[bold]{name}[/]\n[dim]{field['description']} ({kind})", *shown)
     screen().print(table)
 
 
 def _short(value: object) -> str:
     if isinstance(value, list):
-        return " ".join(f"{x:.6g}" for x in value)
+        return " ".join(_fraction(x) for x in value)
     return "none" if value is None else str(value)
+
+
+def _fraction(value: float) -> str:
+    """As the fraction it is (1/64), else as a decimal number."""
+    near = Fraction(value).limit_denominator(1000)
+    return str(near) if near == value else f"{value:.6g}"

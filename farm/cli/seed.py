@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from farm.console import echo_json, open_backlog, screen, settings_of
+from farm.console import duration, echo_json, open_backlog, screen, settings_of
+from farm.job import Engine
 from farm.settings import Settings
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
+    from farm.job import Job
     from farm.seeding import SeedReport
+
+Item = TypeVar("Item")
 
 _ROWS_SHOWN = 20
 
@@ -27,6 +34,13 @@ def _elements(ctx: click.Context, parameter: click.Parameter, text: str | None) 
     return symbols
 
 
+def _engine(ctx: click.Context, parameter: click.Parameter, name: str) -> str:  # noqa: ARG001 - click's signature
+    # Queued all the same, such jobs would wait for ever and `farm up --until-idle` with them.
+    if Engine(name) is not Engine.NATIVE:
+        raise click.BadParameter(f"no worker computes with {name} yet; leave the option out")
+    return name
+
+
 @click.command()
 @click.argument("sources", nargs=-1, type=click.Path(path_type=Path), metavar="[SOURCE]...")
 @click.option("--max-atoms", type=click.IntRange(1), help="Only cells of at most this many atoms.")
@@ -40,6 +54,15 @@ def _elements(ctx: click.Context, parameter: click.Parameter, text: str | None) 
 @click.option("--limit", type=click.IntRange(1), help="Stop after this many crystals.")
 @click.option(
     "--protocol", default="paper", show_default=True, metavar="paper|demo|FILE", help="Parameters."
+)
+@click.option(
+    "--engine",
+    type=click.Choice([engine.value for engine in Engine]),
+    default=Engine.NATIVE.value,
+    show_default=True,
+    callback=_engine,
+    expose_value=False,
+    help="Who computes the response; workers have the native solver so far.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be queued, queue nothing.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
@@ -60,8 +83,8 @@ def seed(
 ) -> int:
     """Queue crystals, cheapest first.
 
-    SOURCE is a CIF, POSCAR, pymatgen JSON or Alexandria file (plain or .bz2), or a directory of
-    them; without one, the bundled crystals are taken. What the store holds already is skipped; a
+    SOURCE is a CIF, POSCAR, pymatgen JSON or Alexandria file (plain, .bz2 or .gz), or a directory
+    of them; without one, the bundled crystals are taken. What the store holds already is skipped; a
     structure that cannot be treated is named with the reason, and the others are queued.
 
     \b
@@ -87,7 +110,7 @@ def seed(
         limit=limit,
     )
     items = chain.from_iterable(read_source(source) for source in (sources or (None,)))
-    report = plan_jobs(select(items, filters), chosen, _held(settings))
+    report = plan_jobs(_counted(select(items, filters)), chosen, _held(settings))
     if not dry_run:
         settings.home.mkdir(parents=True, exist_ok=True)
         with open_backlog(settings) as backlog:
@@ -109,37 +132,52 @@ def _held(settings: Settings) -> frozenset[str]:
         return frozenset(store.held_job_ids())
 
 
+def _counted(items: Iterable[Item]) -> Iterator[Item]:
+    """Pass items on and, on a terminal, say how many came: a database takes minutes."""
+    console = screen(stderr=True)
+    if not console.is_terminal:
+        yield from items
+        return
+    with console.status("reading structures") as line:
+        for n, item in enumerate(items, start=1):
+            line.update(f"{n} structures read and their cost predicted")
+            yield item
+
+
 def _print(report: SeedReport, *, dry_run: bool) -> None:
-    from rich.table import Table
+    from rich.markup import escape
 
     console = screen()
     if report.jobs:
-        table = Table("material", "formula", "atoms", "predicted CPU s", box=None, header_style="bold")
-        for job in report.jobs[:_ROWS_SHOWN]:
-            crystal = job.crystal
-            cells = (
-                crystal.material_id,
-                crystal.formula,
-                str(crystal.n_atoms),
-                f"{job.predicted_cpu_s:.1f}",
-            )
-            table.add_row(*cells)
-        console.print(table)
-        if len(report.jobs) > _ROWS_SHOWN:
-            console.print(f"... and {len(report.jobs) - _ROWS_SHOWN} more")
+        console.print(_table(report.jobs[:_ROWS_SHOWN]))
+    if len(report.jobs) > _ROWS_SHOWN:
+        console.print(f"... and {len(report.jobs) - _ROWS_SHOWN} more")
     for item in report.rejected[:_ROWS_SHOWN]:
-        console.print(f"[red]rejected[/] {item.source}: {item.reason}. {item.fix}")
+        console.print(f"[red]rejected[/] {escape(f'{item.source}: {item.reason}. {item.fix}')}")
     if len(report.rejected) > _ROWS_SHOWN:
         console.print(f"... and {len(report.rejected) - _ROWS_SHOWN} more rejected; `--json` lists all")
     reasons: dict[str, int] = {}
     for skipped in report.skipped:
         reasons[skipped.reason] = reasons.get(skipped.reason, 0) + 1
     for reason, n in reasons.items():
-        console.print(f"skipped {n}: {reason}")
-    hours = report.predicted_cpu_hours
-    by_size = ", ".join(f"{h:.2f} h in cells of {n}" for n, h in hours.items())
+        console.print(f"skipped {n}: {escape(reason)}")
     verb = "would queue" if dry_run else "queued"
+    hours = report.predicted_cpu_hours
+    by_size = ", ".join(f"{duration(h * 3600)} in cells of {n}" for n, h in hours.items())
     console.print(
-        f"{verb} {len(report.jobs)}, rejected {len(report.rejected)}"
-        + (f"; predicted {sum(hours.values()):.2f} CPU h ({by_size})" if hours else "")
+        f"{verb} {len(report.jobs)}, skipped {len(report.skipped)}, rejected {len(report.rejected)}"
+        + (f"; predicted CPU time {duration(sum(hours.values()) * 3600)} ({by_size})" if hours else "")
     )
+
+
+def _table(jobs: list[Job]) -> Table:
+    from rich.table import Table
+
+    table = Table("material", "formula", box=None, header_style="bold")
+    for name in ("atoms", "predicted CPU s"):
+        table.add_column(name, justify="right")
+    for job in jobs:
+        crystal = job.crystal
+        cost = f"{job.predicted_cpu_s:.1f}"
+        table.add_row(crystal.material_id, crystal.formula, str(crystal.n_atoms), cost)
+    return table

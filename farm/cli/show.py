@@ -102,13 +102,16 @@ def _plot(result: Any, path: Path) -> None:
 
 
 def _print(document: dict[str, Any], plot: Path | None) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     console = screen()
     facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    facts.add_column(no_wrap=True)
+    facts.add_column(overflow="fold")  # a hash that is cut cannot be compared
     for name, value in document.items():
         if name not in ("ladder", "stages", "corrections") and value not in (None, "", {}):
-            facts.add_row(f"[bold]{name}", _inline(value))
+            facts.add_row(f"[bold]{name}", escape(_inline(value)))
     console.print(facts)
     if document.get("ladder"):
         table = Table("Gmax mRy", "G vectors", "ε∞ x y z", "SC to the step before x y z", box=None)
@@ -128,7 +131,7 @@ def _print(document: dict[str, Any], plot: Path | None) -> None:
             table.add_row(stage["stage"], *numbers)
         console.print(table)
     for correction in document.get("corrections", ()):
-        console.print(f"[yellow]corrected[/] {_inline(correction)}")
+        console.print(f"[yellow]corrected[/] {escape(_inline(correction))}")
     if plot is not None and "ladder" in document:
         console.print(f"figure {plot}")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from farm.backlog import Backlog
-from farm.console import echo_json, open_backlog, screen, settings_of
+from farm.console import duration, echo_json, open_backlog, screen, settings_of
 from farm.job import JobState
 from farm.settings import Settings
 
@@ -101,15 +101,8 @@ def progress(hours: dict[str, float], slots: int) -> str:
     bar = f"[green]{'━' * filled}[/][dim]{'━' * (_BAR_WIDTH - filled)}[/] {share:4.0%}"
     if not slots:
         return f"{bar}, no worker is running"
-    left = _duration(hours["to_go"] * 3600 / slots)
+    left = duration(hours["to_go"] * 3600 / slots)
     return f"{bar}, about {left} left on {slots} slots"
-
-
-def _duration(seconds: float) -> str:
-    """In the unit that leaves two or three digits."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def render(document: dict[str, Any]) -> Group:
@@ -127,7 +120,7 @@ def render(document: dict[str, Any]) -> Group:
     hours = document["cpu_hours"]
     table.add_row(
         "[bold]CPU",
-        f"{_duration(hours['spent'] * 3600)} spent, {_duration(hours['to_go'] * 3600)} to go (predicted)",
+        f"{duration(hours['spent'] * 3600)} spent, {duration(hours['to_go'] * 3600)} to go (predicted)",
     )
     if hours["to_go"] > 0:
         table.add_row("", progress(hours, sum(worker["slots"] for worker in document["workers"])))

@@ -16,7 +16,7 @@ from farm.store import Store, StoredRow, open_store
 if TYPE_CHECKING:
     from rich.table import Table
 
-_PAGE_MATERIALS = 16
+_PAGE_MATERIALS = 20
 
 
 def closing_screen(settings: Settings, wall_s: float) -> None:

@@ -41,7 +41,8 @@ def up(ctx: click.Context, until_idle: bool, slots: int | None, no_trainer: bool
     jobs go back to the backlog and go on with the next `farm up`.
 
     \b
-    farm seed && farm up --until-idle
+    farm up --until-idle           all that is queued, then stop
+    farm up --slots 2 --no-trainer
     """
     from farm.scheduler import is_idle
     from farm.supervisor import Role, Supervisor
@@ -77,6 +78,7 @@ def _watch(
     is_done: Callable[[], bool] | None,
 ) -> None:
     from rich.live import Live
+    from rich.markup import escape
 
     from farm.cli.status import gather, render
 
@@ -92,7 +94,7 @@ def _watch(
                 for line in news.lines():
                     console.print(line)
             except BrokerError as error:
-                console.print(f"[yellow]{error}")
+                console.print(f"[yellow]{escape(str(error))}")
                 stop.wait(2.0)
                 continue
             if console.is_terminal:
@@ -112,16 +114,17 @@ class _News:
         self._refit = backlog.refit_state().get("message", "")
 
     def lines(self) -> list[str]:
+        from rich.markup import escape
+
         lines = []
         for job in self._backlog.finished_since(self._seen_ms):
             self._seen_ms = job.changed_ms
             colour = _COLOURS.get(job.state, "green")
             seconds = "" if job.cpu_s is None else f"{job.cpu_s:7.1f} CPU s"
-            lines.append(
-                f"[{colour}]{job.state.value:<12}[/]{job.material_id:<22}{seconds}  {job.reason}".rstrip()
-            )
+            words = f"{job.material_id:<22}{seconds}  {job.reason}".rstrip()
+            lines.append(f"[{colour}]{job.state.value:<12}[/]{escape(words)}")
         refit = self._backlog.refit_state().get("message", "")
         if refit != self._refit:
             self._refit = refit
-            lines.append(f"[cyan]{'refit':<12}[/]{refit}")
+            lines.append(f"[cyan]{'refit':<12}[/]{escape(refit)}")
         return lines
