@@ -31,11 +31,37 @@ def pair_densities(waves: Wavefunctions, n_valence: int, millers: IntArray) -> C
     return result
 
 
-def brute_force(
-    save_dir: Path, millers: IntArray, energies_ev: FloatArray, damping_ev: float
-) -> ComplexArray:
-    """eps_M along x, y, z with the local fields of ``millers`` (0 excluded), shape ``(3, n_energies)``.
+# Unit vectors whose eps_M hold every component of a symmetric tensor: x, y, z, then yz, zx, xy.
+SIX_DIRECTIONS = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 1, 1], [1, 0, 1], [1, 1, 0]]) / np.sqrt(
+    [[1], [1], [1], [2], [2], [2]]
+)
 
+
+def tensor(along: ComplexArray) -> ComplexArray:
+    """The tensor eps with u . eps . u = ``along`` for SIX_DIRECTIONS, shape ``(3, 3, n_energies)``."""
+    eps = np.empty((3, 3, along.shape[-1]), dtype=np.complex128)
+    for axis in range(3):
+        i, j = (axis + 1) % 3, (axis + 2) % 3
+        eps[axis, axis] = along[axis]
+        eps[i, j] = eps[j, i] = along[3 + axis] - (along[i] + along[j]) / 2
+    return eps
+
+
+def distance(a: ComplexArray, b: ComplexArray) -> float:
+    """Largest difference of two spectra in parts of the largest value."""
+    return float(np.abs(a - b).max() / np.abs(b).max())
+
+
+def brute_force(
+    save_dir: Path,
+    millers: IntArray,
+    energies_ev: FloatArray,
+    damping_ev: float,
+    directions: FloatArray = SIX_DIRECTIONS[:3],
+) -> ComplexArray:
+    """eps_M for q along each direction with the local fields of ``millers`` (0 excluded).
+
+    Shape ``(n_directions, n_energies)``; directions are unit vectors, x, y and z unless given.
     Time-ordered. Every k-point of the save has the same weight.
     """
     save = read_save(save_dir)
@@ -43,17 +69,18 @@ def brute_force(
     w, eta = energies_ev / HARTREE_EV, damping_ev / HARTREE_EV
     n_g = len(millers)
     lengths = np.linalg.norm(millers @ save.reciprocal, axis=1)
-    eps = np.tile(np.eye(n_g + 1, dtype=np.complex128), (3, w.size, 1, 1))
+    eps = np.tile(np.eye(n_g + 1, dtype=np.complex128), (len(directions), w.size, 1, 1))
     n = save.n_valence
     for i, levels in enumerate(save.eigenvalues):
         waves = read_wavefunctions(save, i)
         gaps = levels[n:, None] - levels[None, :n]
         v = velocity(waves, save.reciprocal, nonlocal_part, slice(n, save.n_bands), slice(0, n))
-        body = (pair_densities(waves, n, millers) / lengths[:, None, None]).reshape(n_g, -1)
+        body = (pair_densities(waves, n, millers) / lengths[:, None, None]).reshape(n_g, gaps.size)
         e = gaps.ravel()
         g = 1 / (w[:, None] + 1j * eta - e) - 1 / (w[:, None] - 1j * eta + e)
-        for a in range(3):
-            x = np.concatenate([(v[a] / gaps).reshape(1, -1), body])
+        for a, direction in enumerate(directions):
+            head = np.tensordot(direction, v, 1) / gaps
+            x = np.concatenate([head.reshape(1, -1), body])
             factor = 8 * np.pi / save.volume / len(save.kpoints)
             eps[a] -= factor * np.einsum("it,wt,jt->wij", x.conj(), g, x, optimize=True)
     result: ComplexArray = 1 / np.linalg.inv(eps)[:, :, 0, 0]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
 from decks import SHIFT, Deck, RunPw, boron_nitride, fcc, reduced
+from low_symmetry import LOW_SYMMETRY
 
 from farm.kpoints import shifted_grid
 
@@ -69,3 +72,9 @@ def boron_nitride_small(run_pw: RunPw) -> Path:
     return run_pw(
         Deck(crystal=crystal, kpoints=kpoints, weights=[1, 1], n_bands=14, scf_grid=(4, 4, 2), cutoff_ry=30)
     )
+
+
+@pytest.fixture(scope="session")
+def low_symmetry_save(run_pw: RunPw) -> Callable[[str], Path]:
+    """The save of one of LOW_SYMMETRY, made when it is first asked for."""
+    return cache(lambda name: run_pw(LOW_SYMMETRY[name][0]))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from brute_force import brute_force
+from brute_force import brute_force, distance
 from decks import (
     SHIFT,
     Deck,
@@ -39,10 +39,6 @@ def spectra(save_dir: Path) -> Response:
 
 def request() -> ResponseRequest:
     return ResponseRequest(gmax_mry=(0, GMAX), energies_ev=ENERGIES, damping_ev=0.3)
-
-
-def distance(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.abs(a - b).max() / np.abs(b).max())
 
 
 def runs(run_pw: RunPw, deck: Deck) -> tuple[Path, Path]:
@@ -93,6 +89,7 @@ def test_irreducible_points_give_the_sum_over_their_stars(pair: tuple[Crystal, P
     metric = symmetric_metric(save.reciprocal, space_group(crystal).point_group)
     millers = shells_up_to((0, GMAX), metric).millers[1:]
     assert ours.n_g == (1, len(millers) + 1)
+    assert distance(ours.eps[0], brute_force(all_points, millers[:0], ENERGIES, 0.3)) < 2e-4
     assert distance(ours.eps[1], brute_force(all_points, millers, ENERGIES, 0.3)) < 2e-4
 
 
