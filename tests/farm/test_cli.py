@@ -228,10 +228,22 @@ def test_nothing_is_cut_in_a_narrow_terminal(
         assert "…" not in words(*command), command
 
 
+def test_a_home_that_cannot_be_is_one_line(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FARM_REDIS_URL")
+    (tmp_path / "file").write_text("")
+    code, out, err = run("--home", str(tmp_path / "file"), "status")
+    assert (code, out) == (1, "")
+    assert err.startswith(f"farm: {tmp_path / 'file'}")
+    assert err.count("\n") == 1
+
+
 def test_an_unreachable_redis_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FARM_REDIS_URL", "redis://127.0.0.1:1/0")
     for command in ("status", "jobs", "seed", "scheduler"):
         code, _, err = run(command)
         assert code == 1, command
         assert err.count("\n") == 1, err
+        assert ".." not in err
         assert "Redis cannot be reached" in err
