@@ -15,10 +15,11 @@ import redis
 
 from farm.backlog import Backlog
 from farm.cli.main import cli, main
-from farm.job import Job, Outcome
+from farm.job import Job, JobState, Outcome
 from farm.result import Result
 from farm.settings import Settings
 from farm.store import StoreWriter
+from farm.writer import store_result
 
 MakeJob = Callable[..., Job]
 MakeResult = Callable[..., Result]
@@ -205,6 +206,30 @@ def test_seed_queues_the_good_and_names_the_bad(run: Run, backlog: Backlog, tmp_
     assert "rejected " + str(source / "bad.json") + ", [/red]: " in out
     assert "skipped 1: ready in this farm already" in out
     assert run("seed", str(source / "bad.json"))[0] == 1
+
+
+def test_what_the_store_lost_is_queued_again(
+    run: Run,
+    backlog: Backlog,
+    settings: Settings,
+    make_result: MakeResult,
+) -> None:
+    assert run("seed", "--protocol", "demo", "--limit", "2")[0] == 0
+    for dispatch in backlog.dispatch(2, 10.0):
+        job = backlog.start(dispatch.job_id, dispatch.token, "worker@here.1", 10.0)
+        backlog.deliver(dispatch.job_id, dispatch.token, make_result(job).pack())
+        with StoreWriter(settings.store_path) as writer:
+            assert store_result(dispatch.job_id, backlog, writer)
+    assert json.loads(run("status", "--json")[1])["jobs"]["done"] == 2
+    skipped = json.loads(run("seed", "--protocol", "demo", "--limit", "2", "--json")[1])["skipped"]
+    assert [item["reason"] for item in skipped] == ["in the store already"] * 2
+    settings.store_path.unlink()
+    with StoreWriter(settings.store_path) as writer:  # a fresh store that holds one of the two
+        writer.append(make_result(job))
+    document = json.loads(run("seed", "--protocol", "demo", "--limit", "2", "--json")[1])
+    (lost,) = document["queued"]
+    assert lost["material"] != job.crystal.material_id
+    assert [view.material_id for view in backlog.jobs([JobState.READY])] == [lost["material"]]
 
 
 def test_nothing_is_cut_in_a_narrow_terminal(
