@@ -88,6 +88,22 @@ def test_status_of_an_empty_farm(run: Run) -> None:
     assert document["paused"] is False
 
 
+@pytest.mark.parametrize("card", ["{", "[]", '{"version": "0001-a"}', None])
+def test_a_damaged_checkpoint_is_told_and_the_rest_of_the_status_too(
+    run: Run, settings: Settings, card: str | None
+) -> None:
+    checkpoint = settings.checkpoints_dir / "0001-a"
+    checkpoint.mkdir(parents=True)
+    if card is not None:
+        (checkpoint / "card.json").write_text(card)
+    (settings.checkpoints_dir / "latest").symlink_to("0001-a")
+    code, out, _ = run("status", "--json")
+    document = json.loads(out)
+    assert (code, document["checkpoint"]) == (0, None)
+    assert "0001-a, is damaged" in document["checkpoint_damage"]
+    assert "0001-a, is damaged" in run("status")[1]
+
+
 def test_status_loads_neither_torch_nor_pymatgen(settings: Settings) -> None:
     script = "import sys\nfrom farm.cli.main import main\ntry: main(['status'])\nexcept SystemExit: pass\n"
     script += "print(sorted(m for m in ('torch', 'pymatgen', 'scipy', 'celery') if m in sys.modules))"
