@@ -26,10 +26,14 @@ _REFUSALS = (1, 2)
 
 @dataclass(frozen=True)
 class Role:
-    """One role: its name and the ``farm`` arguments that run it."""
+    """One role: its name and the ``farm`` arguments that run it.
+
+    stops_last: told to stop when the others have: it takes what they still deliver
+    """
 
     name: str
     arguments: tuple[str, ...]
+    stops_last: bool = False
 
 
 @dataclass
@@ -103,19 +107,24 @@ class Supervisor:
 
     def _stop(self) -> None:
         """SIGTERM, wait, then SIGKILL to whole process groups."""
-        alive = [running for running in self._running if running.process.poll() is None]
-        for running in alive:
-            running.signal_group(signal.SIGTERM)
-        deadline = time.monotonic() + _STOP_TIMEOUT_S
-        for running in alive:
-            try:
-                running.process.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                running.signal_group(signal.SIGKILL)
-                running.process.wait()
+        for last in (False, True):
+            _stop_together([r for r in self._running if r.role.stops_last is last])
         for running in self._running:
             if running.process.stdin is not None:
                 running.process.stdin.close()
+
+
+def _stop_together(roles: list[_Running]) -> None:
+    alive = [running for running in roles if running.process.poll() is None]
+    for running in alive:
+        running.signal_group(signal.SIGTERM)
+    deadline = time.monotonic() + _STOP_TIMEOUT_S
+    for running in alive:
+        try:
+            running.process.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            running.signal_group(signal.SIGKILL)
+            running.process.wait()
 
 
 def _last_words(log: Path) -> str:

@@ -113,6 +113,13 @@ def seed(farm: Farm, crystals: Path, *sources: str) -> dict[str, Any]:
     return document
 
 
+def wait_for_pw_x(farm: Farm) -> None:
+    deadline = time.monotonic() + 60
+    while not any(p.name() == "pw.x" for p in farm.processes()):
+        assert time.monotonic() < deadline, farm.logs()
+        time.sleep(0.02)
+
+
 def test_crystals_become_spectra_and_nothing_is_left_over(farm: Farm, crystals: Path) -> None:
     sources = ("C.cif", "LiF.cif", "Mg.cif", "alloy.cif", "broken.json")
     planned = seed(farm, crystals, *sources)
@@ -173,10 +180,7 @@ def test_a_lost_redis_costs_nothing_that_is_stored(farm: Farm, crystals: Path) -
 def test_a_farm_killed_with_all_its_strength_goes_on(farm: Farm, crystals: Path) -> None:
     seed(farm, crystals, "C.cif", "LiF.cif")
     process = farm.start("up", "--until-idle", "--no-trainer")
-    deadline = time.monotonic() + 60
-    while not any(p.name() == "pw.x" for p in farm.processes()):
-        assert time.monotonic() < deadline, farm.logs()
-        time.sleep(0.02)
+    wait_for_pw_x(farm)
     process.send_signal(signal.SIGKILL)
     process.wait()
     deadline = time.monotonic() + 30
@@ -188,6 +192,21 @@ def test_a_farm_killed_with_all_its_strength_goes_on(farm: Farm, crystals: Path)
     assert status["jobs"]["done"] == 2
     assert status["store"]["rpa"] == 2
     assert farm.processes() == []
+
+
+def test_ctrl_c_leaves_no_job_half_done(farm: Farm, crystals: Path) -> None:
+    seed(farm, crystals, "C.cif", "LiF.cif")
+    process = farm.start("up", "--until-idle", "--no-trainer", "--slots", "1")
+    wait_for_pw_x(farm)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130  # a shell must not go on as if all were done
+    assert farm.processes() == []
+    jobs = farm.status()["jobs"]
+    # Either the job ended in the last seconds and is stored, or it went back.
+    assert jobs["running"] == 0
+    assert jobs["done"] == farm.status()["store"]["materials"]
+    farm.run("up", "--until-idle", "--no-trainer")
+    assert farm.status()["jobs"]["done"] == 2
 
 
 def test_without_pw_x_it_says_what_to_install(farm: Farm, tmp_path: Path) -> None:

@@ -117,7 +117,11 @@ def progress(hours: dict[str, float], slots: int) -> str:
     if not slots:
         return f"{bar}, no worker is running"
     left = duration(hours["to_go"] * 3600 / slots)
-    return f"{bar}, about {left} left on {slots} slots"
+    return f"{bar}, about {left} left on {_slots(slots)}"
+
+
+def _slots(n: int) -> str:
+    return "1 slot" if n == 1 else f"{n} slots"
 
 
 def render(document: dict[str, Any]) -> Group:
@@ -149,7 +153,9 @@ def render(document: dict[str, Any]) -> Group:
         model = f"[red]{escape(damage)}" if damage else "no checkpoint yet"
     table.add_row("[bold]model", model)
     table.add_row("", f"refit {document['refit']}")
-    names = [f"{w['name']} ({w['slots']} slots)" if w["slots"] else w["name"] for w in document["workers"]]
+    names = [
+        f"{w['name']} ({_slots(w['slots'])})" if w["slots"] else w["name"] for w in document["workers"]
+    ]
     table.add_row("[bold]roles", "\n".join(names) or "none running; `farm up` starts them")
     for job in document["running"]:
         table.add_row("[bold]now", f"{job['formula']:<8} {job['material']:<20} {job['stage']}")

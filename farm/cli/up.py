@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from farm.backlog import Backlog
+from farm.backlog import Backlog, unfinished
 from farm.broker import broker_url, connect
 from farm.console import screen, settings_of, stop_on_signals
 from farm.errors import BrokerError
@@ -25,6 +25,8 @@ _COLOURS = {JobState.FAILED: "red", JobState.UNCONVERGED: "yellow", JobState.CAN
 _REFRESH_S = 0.5
 # Idle must hold this long: the writer's last counts may still be on their way.
 _IDLE_FOR_S = 2.0
+# What shells know for Ctrl-C: what was asked for with --until-idle is not done.
+_INTERRUPTED = 130
 
 
 @click.command()
@@ -34,7 +36,7 @@ _IDLE_FOR_S = 2.0
 @click.option("--slots", type=click.IntRange(1), help="Jobs at a time (default: one a core).")
 @click.option("--no-trainer", is_flag=True, help="Compute only.")
 @click.pass_context
-def up(ctx: click.Context, until_idle: bool, slots: int | None, no_trainer: bool) -> None:
+def up(ctx: click.Context, until_idle: bool, slots: int | None, no_trainer: bool) -> int:
     """Run a whole farm on this machine: scheduler, writer, cpu worker, trainer.
 
     Starts an embedded Redis unless FARM_REDIS_URL names one. Ctrl-C stops everything; running
@@ -52,7 +54,7 @@ def up(ctx: click.Context, until_idle: bool, slots: int | None, no_trainer: bool
     stop = stop_on_signals()
     roles = [
         Role("scheduler", ("scheduler",)),
-        Role("writer", ("writer",)),
+        Role("writer", ("writer",), stops_last=True),
         Role("worker", ("worker", "--slots", str(settings.slots))),
     ]
     if not no_trainer:
@@ -63,10 +65,17 @@ def up(ctx: click.Context, until_idle: bool, slots: int | None, no_trainer: bool
         with Supervisor(settings, url, roles) as supervisor:
             watch = partial(is_idle, backlog, settings, with_trainer=not no_trainer) if until_idle else None
             _watch(supervisor, backlog, settings, stop, is_done=watch)
-    if until_idle and not stop.is_set():
+            if stop.is_set():
+                click.echo("Stopping: jobs that end within seconds are kept, others go back.", err=True)
+        n_left = unfinished(backlog.counts())
+    if stop.is_set():
+        click.echo(f"Stopped; jobs to do: {n_left}; `farm up` goes on with them.", err=True)
+        return _INTERRUPTED if until_idle else 0
+    if until_idle:
         from farm.cli.summary import closing_screen
 
         closing_screen(settings, time.monotonic() - started)
+    return 0
 
 
 def _watch(
