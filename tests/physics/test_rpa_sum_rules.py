@@ -11,9 +11,10 @@ from decks import Deck, RunPw, fcc
 
 from farm.errors import CalculationError, InputError, MissingProgramError
 from farm.units import HARTREE_EV
-from workers.rpa.projectors import NonlocalPotential, read_pseudopotentials
+from workers.rpa.projectors import NonlocalPotential
 from workers.rpa.response import ResponseRequest, compute_response
 from workers.rpa.save import read_save
+from workers.rpa.upf import read_pseudopotentials
 from workers.rpa.velocity import velocity
 from workers.rpa.wavefunctions import read_wavefunctions
 
@@ -41,7 +42,7 @@ def test_smaller_gmax_is_a_leading_block(boron_nitride_small: Path) -> None:
     alone = compute_response(boron_nitride_small, request(gmax_mry=(0, 2000)))
     ipa = compute_response(boron_nitride_small, request(gmax_mry=(0,)))
     assert np.allclose(ladder.eps[:2], alone.eps, rtol=0, atol=1e-5)
-    assert np.allclose(ladder.eps[:1], ipa.eps, rtol=0, atol=1e-10)
+    assert np.allclose(ladder.eps[:1], ipa.eps, rtol=0, atol=1e-6)  # amplitudes are single precision
     assert ladder.n_g[:2] == alone.n_g
     assert np.abs(ladder.eps[0] - ladder.eps[1])[2].max() > 0.1
 
@@ -69,7 +70,7 @@ def test_oscillator_strength_grows_with_bands_towards_the_f_sum(run_pw: RunPw) -
     for n_bands in (8, 16, 40):
         directory = run_pw(dataclasses.replace(deck, n_bands=n_bands))
         save = read_save(directory)
-        limit = np.pi / 2 * 4 * np.pi * 2 * save.n_valence / save.volume
+        limit = np.pi / 2 * 4 * np.pi * 2 * save.n_valence[0] / save.volume
         eps = compute_response(directory, wide).eps[0].imag.mean(axis=0)
         shares.append(float(np.trapezoid(eps * energies, energies)) / limit)
     assert 0.4 < shares[0] < shares[1] - 0.02 < shares[2] - 0.04
@@ -94,9 +95,9 @@ def test_velocities_are_the_slopes_of_the_bands(run_pw: RunPw) -> None:
     waves = read_wavefunctions(save, 0)
     v = velocity(waves, save.reciprocal, nonlocal_part, bands, bands)
     diagonal = np.einsum("xnn->nx", v)
-    assert np.abs(diagonal.imag).max() < 1e-12
-    assert np.allclose(v, v.conj().transpose(0, 2, 1), atol=1e-10)
-    slopes = (save.eigenvalues[1:4] - save.eigenvalues[4:7]).T / (2 * step)  # per crystal k
+    assert np.abs(diagonal.imag).max() < 1e-6
+    assert np.allclose(v, v.conj().transpose(0, 2, 1), atol=2e-6)  # sums in single precision
+    slopes = (save.eigenvalues[0, 1:4] - save.eigenvalues[0, 4:7]).T / (2 * step)  # per crystal k
     assert np.abs(diagonal.real @ save.reciprocal.T - slopes).max() < 1e-3
     kinetic = np.einsum(
         "ng,gx->nx", np.abs(waves.coefficients) ** 2, (centre + waves.millers) @ save.reciprocal
