@@ -36,6 +36,10 @@ import redis
 from farm.errors import BrokerError, LeaseLostError
 from farm.job import FINAL_STATES, Job, JobState, Outcome
 
+# What `farm retry` queues again.
+RETRIED = (JobState.FAILED, JobState.CANCELLED, JobState.UNCONVERGED)
+# A job gets into these only after the writer has its result on disk.
+STORED = (JobState.DONE, JobState.METAL, JobState.UNCONVERGED)
 _ENQUEUE_CHUNK = 500
 _SCRIPTS = (
     "enqueue",
@@ -162,7 +166,11 @@ class Backlog:
 
     def retry(self, job_id: str) -> bool:
         """Queue a failed, cancelled or unconverged job again."""
-        return bool(self._run("retry", job_id))
+        return bool(self._run("retry", job_id, *RETRIED))
+
+    def redo(self, job_id: str) -> bool:
+        """Queue a job again whose result the store had and lost."""
+        return bool(self._run("retry", job_id, *STORED))
 
     def prioritise(self, job_id: str, place: float = -1.0) -> bool:
         """Put a ready job at another place in the order; -1 is before every other."""

@@ -30,7 +30,7 @@ class FarmError(Exception):
         self.fix = fix
 
     def __str__(self) -> str:
-        return f"{self.message}. {self.fix}" if self.fix else self.message
+        return f"{self.message.rstrip('.')}. {self.fix}" if self.fix else self.message
 
 
 class InputError(FarmError):

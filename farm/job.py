@@ -7,6 +7,7 @@
       +----------+------------+   a lease died: back to ready, one attempt spent
     ready | dispatched | running -> cancelled
     failed | cancelled | unconverged -> ready   (farm retry)
+    done | metal | unconverged -> ready         (farm seed, where the store has lost the result)
 """
 
 from __future__ import annotations
@@ -74,8 +75,8 @@ TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
             JobState.CANCELLED,
         }
     ),
-    JobState.DONE: frozenset(),
-    JobState.METAL: frozenset(),
+    JobState.DONE: frozenset({JobState.READY}),
+    JobState.METAL: frozenset({JobState.READY}),
     JobState.UNCONVERGED: frozenset({JobState.READY}),
     JobState.FAILED: frozenset({JobState.READY}),
     JobState.CANCELLED: frozenset({JobState.READY}),

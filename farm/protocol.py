@@ -11,11 +11,15 @@ import hashlib
 import json
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from farm.errors import ProtocolError
+
+# Beyond these nobody means it: a slip of the keyboard would fill memory and disk.
+_MOST_KPPA = 1_000_000
+_MOST_ENERGIES = 200_001
 
 Kind = Literal["physics", "numerics"]
 
@@ -33,7 +37,7 @@ class Protocol(BaseModel):
     Grunert, Grossmann, Runge, Nat. Commun. 16, 8142 (2025).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     functional: Literal["PBE"] = _field("PBE", "", "physics", "exchange and correlation")
     pseudopotentials: Literal["SG15-1.2-SR"] = _field(
@@ -48,7 +52,12 @@ class Protocol(BaseModel):
         1500, "k-points times atoms", "physics", "ground-state grid, first of its ladder", ge=1
     )
     ground_state_kppa_max: int = _field(
-        12000, "k-points times atoms", "numerics", "end of the ground-state grid ladder", ge=1
+        12000,
+        "k-points times atoms",
+        "numerics",
+        "end of the ground-state grid ladder",
+        ge=1,
+        le=_MOST_KPPA,
     )
     energy_tolerance_kcal_mol: float | None = _field(
         1.0, "kcal/mol per atom", "physics", "total-energy convergence; null: no ladder, one scf", gt=0
@@ -58,7 +67,7 @@ class Protocol(BaseModel):
 
     bands: Literal["nscf"] = _field("nscf", "", "physics", "how the bands of the response are made")
     response_kppa: int = _field(
-        1500, "k-points times atoms", "physics", "density of the spectra's k-grid", ge=1
+        1500, "k-points times atoms", "physics", "density of the spectra's k-grid", ge=1, le=_MOST_KPPA
     )
     response_kshift: tuple[float, float, float] = _field(
         (1 / 64, 2 / 64, 3 / 64), "crystal coordinates", "physics", "shift of the spectra's k-grid"
@@ -71,7 +80,9 @@ class Protocol(BaseModel):
     )
 
     energy_max_ev: float = _field(20.0, "eV", "physics", "end of the photon energy grid", gt=0)
-    n_energies: int = _field(2001, "", "physics", "points of the photon energy grid", ge=11)
+    n_energies: int = _field(
+        2001, "", "physics", "points of the photon energy grid", ge=11, le=_MOST_ENERGIES
+    )
     damping_ev: float = _field(0.3, "eV", "physics", "Lorentzian damping", gt=0)
     green_function: Literal["time-ordered", "retarded"] = _field(
         "time-ordered", "", "physics", "YAMBO's default is time-ordered: Im eps(0) is not 0"
@@ -81,6 +92,17 @@ class Protocol(BaseModel):
     similarity_threshold: float = _field(
         0.9, "", "physics", "SC between ladder steps that ends the ladder", gt=0, lt=1
     )
+
+    @model_validator(mode="after")
+    def _ladders_lead_up(self) -> Self:
+        for first, last in (
+            ("ecutwfc_ry", "ecutwfc_max_ry"),
+            ("ground_state_kppa", "ground_state_kppa_max"),
+            ("gmax_step_mry", "gmax_max_mry"),
+        ):
+            if getattr(self, first) > getattr(self, last):
+                raise ValueError(f"{first} is above {last}")
+        return self
 
     def to_dict(self) -> dict[str, Any]:
         """Every field as plain JSON values."""
@@ -104,12 +126,21 @@ class Protocol(BaseModel):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"]) or "(whole)"
             raise ProtocolError(
-                f"{origin}: field {field}: {first['msg'].lower()}",
+                f"{origin}: {_first_complaint(error)}",
                 fix="`farm protocols --json` lists every field with its unit",
             ) from error
+
+
+def _first_complaint(error: ValidationError) -> str:
+    first = error.errors()[0]
+    wrong = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:
+        return wrong
+    field = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"field {field}: no such field"
+    return f"field {field}: {wrong[:1].lower()}{wrong[1:]}"
 
 
 PRESETS: dict[str, Protocol] = {
@@ -140,6 +171,6 @@ def load_protocol(name_or_path: str) -> Protocol:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ProtocolError(f"{path}: not valid TOML: {error}") from error
     preset = data.pop("preset", "paper")
-    if preset not in PRESETS:
+    if str(preset) not in PRESETS:
         raise ProtocolError(f"{path}: field preset: no preset {preset!r}", fix=f"Use {', '.join(PRESETS)}")
     return Protocol.from_dict({**PRESETS[preset].to_dict(), **data}, origin=str(path))

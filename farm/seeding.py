@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from farm.backlog import Backlog
+from farm.backlog import STORED, Backlog
 from farm.cost import predict_cost
 from farm.crystal import Crystal
 from farm.errors import CrystalError
@@ -84,14 +84,28 @@ def plan_jobs(
     return report
 
 
-def queue_jobs(report: SeedReport, backlog: Backlog) -> SeedReport:
-    """Enqueue the jobs; those the backlog knew move to ``skipped`` with their state."""
+def queue_jobs(
+    report: SeedReport,
+    backlog: Backlog,
+    read_held: Callable[[], frozenset[str] | None] = lambda: None,
+) -> SeedReport:
+    """Enqueue the jobs; those the backlog knew move to ``skipped`` with their state.
+
+    read_held: the jobs the store has answered, None where it cannot be seen. The store is the truth of
+        what is done: a finished job that it does not hold (a damaged or lost file) is queued again.
+    """
     known = backlog.known(job.job_id for job in report.jobs)
-    backlog.enqueue(job for job in report.jobs if job.job_id not in known)
+    finished = [job_id for job_id, state in known.items() if state in STORED]
+    # Read after the states: what was finished then is in there, if it is anywhere.
+    held = read_held() if finished else None
+    if held is not None:
+        lost = [job_id for job_id in finished if job_id not in held and backlog.redo(job_id)]
+        known = {job_id: state for job_id, state in known.items() if job_id not in lost}
+    fresh = [job for job in report.jobs if job.job_id not in known]
+    backlog.enqueue(fresh)  # leaves out what was queued again above
     already = [
         Skipped(job.crystal.material_id, f"{known[job.job_id].value} in this farm already")
         for job in report.jobs
         if job.job_id in known
     ]
-    fresh = [job for job in report.jobs if job.job_id not in known]
     return SeedReport(fresh, [*report.skipped, *already], report.rejected)

@@ -23,7 +23,7 @@ _NOT_FIELDS = frozenset({"FARM_HOME", "FARM_PSEUDO_DIR", "FARM_SUPERVISED", "FAR
 class Settings(BaseModel):
     """Where a farm lives and how its roles behave; frozen, passed down."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     home: Path = Field(description="directory of this farm")
     name: str = Field(
@@ -87,19 +87,14 @@ def load_settings(
         field = str(first["loc"][0])
         where = origin.get(field, "settings")
         name = f"FARM_{field.upper()}" if where == "environment" else field
-        raise SettingsError(
-            f"{where}: {name}: {first['msg'].lower()}", fix=_known_fields(first["type"])
-        ) from error
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(name for name in Settings.model_fields if name != "home")
+            raise SettingsError(f"{where}: {name}: no such setting", fix=f"There are {known}") from error
+        raise SettingsError(f"{where}: {name}: {first['msg'][:1].lower()}{first['msg'][1:]}") from error
     except TypeError as error:
         raise SettingsError(
             f"{home / 'farm.toml'}: home cannot be set there", fix="Use FARM_HOME"
         ) from error
-
-
-def _known_fields(error_type: str) -> str:
-    if error_type != "extra_forbidden":
-        return ""
-    return "Known settings: " + ", ".join(name for name in Settings.model_fields if name != "home")
 
 
 def _from_file(path: Path) -> dict[str, Any]:

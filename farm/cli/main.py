@@ -116,7 +116,7 @@ def cli(ctx: click.Context, home: str | None, verbose: bool) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run ``farm``; a FarmError becomes one line on stderr and its exit code."""
+    """Run ``farm``; a FarmError or what the system refuses is one line on stderr and an exit code."""
     try:
         code = cli.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
     except click.exceptions.Abort:
@@ -130,6 +130,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except BrokenPipeError:
         sys.exit(0)
+    except OSError as error:
+        # A full disk, a directory that may not be written: the system says which in one line.
+        logging.getLogger(__name__).info("where it happened", exc_info=True)
+        place = f"{error.filename}: " if error.filename else ""
+        click.echo(f"farm: {place}{error.strerror or error}", err=True)
+        sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -110,11 +111,11 @@ def seed(
         limit=limit,
     )
     items = chain.from_iterable(read_source(source) for source in (sources or (None,)))
-    report = plan_jobs(_counted(select(items, filters)), chosen, _held(settings))
+    report = plan_jobs(_counted(select(items, filters)), chosen, _held(settings) or frozenset())
     if not dry_run:
         settings.home.mkdir(parents=True, exist_ok=True)
         with open_backlog(settings) as backlog:
-            report = queue_jobs(report, backlog)
+            report = queue_jobs(report, backlog, partial(_held, settings))
     if as_json:
         echo_json(report.to_dict())
     else:
@@ -123,11 +124,12 @@ def seed(
     return 1 if report.rejected and not (report.jobs or report.skipped) else 0
 
 
-def _held(settings: Settings) -> frozenset[str]:
+def _held(settings: Settings) -> frozenset[str] | None:
+    """The jobs the store has answered; None where there is no store to be seen."""
     from farm.store import open_store
 
     if not settings.store_path.is_file():
-        return frozenset()
+        return None
     with open_store(settings.store_path) as store:
         return frozenset(store.held_job_ids())
 

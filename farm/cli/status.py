@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import click
 
 from farm.backlog import Backlog
 from farm.console import duration, echo_json, open_backlog, screen, settings_of
+from farm.errors import CheckpointError
 from farm.job import JobState
 from farm.settings import Settings
 
@@ -22,11 +24,17 @@ _BAR_WIDTH = 40
 def gather(backlog: Backlog, settings: Settings) -> dict[str, Any]:
     """The document of ``farm status --json``."""
     spent, to_go = backlog.cpu_s()
+    try:
+        checkpoint, damage = current_checkpoint(settings), None
+    except CheckpointError as error:
+        # The jobs go on without a model, and so does what is said of them.
+        checkpoint, damage = None, str(error)
     return {
         "jobs": {state.value: n for state, n in backlog.counts().items()},
         "store": _store_counts(backlog, settings),
         "cpu_hours": {"spent": round(spent / 3600, 4), "to_go": round(to_go / 3600, 4)},
-        "checkpoint": current_checkpoint(settings),
+        "checkpoint": checkpoint,
+        "checkpoint_damage": damage,
         "refit": backlog.refit_state().get("state", "idle"),
         "workers": backlog.workers(),
         "running": [
@@ -51,18 +59,25 @@ def _store_counts(backlog: Backlog, settings: Settings) -> dict[str, int]:
 
 
 def current_checkpoint(settings: Settings) -> dict[str, Any] | None:
-    """What ``latest`` points to, from its card alone (no torch)."""
-    import json
+    """What ``latest`` points to, from its card alone (no torch).
 
-    card_path = settings.checkpoints_dir / "latest" / "card.json"
-    if not card_path.is_file():
+    Raises CheckpointError for a card that cannot be read.
+    """
+    latest = settings.checkpoints_dir / "latest"
+    if not latest.is_symlink():
         return None
-    card = json.loads(card_path.read_text(encoding="utf-8"))
-    return {
-        "version": card["version"],
-        "trained_on": card["n_train"],
-        "median_sc": card["metrics"]["rpa"]["median_sc"],
-    }
+    try:
+        card = json.loads((latest / "card.json").read_text(encoding="utf-8"))
+        return {
+            "version": str(card["version"]),
+            "trained_on": int(card["n_train"]),
+            "median_sc": float(card["metrics"]["rpa"]["median_sc"]),
+        }
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"the checkpoint in use, {latest.readlink()}, is damaged",
+            fix="Choose another from `farm checkpoints list` with `farm checkpoints promote`",
+        ) from error
 
 
 @click.command()
@@ -108,6 +123,7 @@ def progress(hours: dict[str, float], slots: int) -> str:
 def render(document: dict[str, Any]) -> Group:
     """The document as a small screen."""
     from rich.console import Group
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
@@ -125,13 +141,13 @@ def render(document: dict[str, Any]) -> Group:
     if hours["to_go"] > 0:
         table.add_row("", progress(hours, sum(worker["slots"] for worker in document["workers"])))
     checkpoint = document["checkpoint"]
-    table.add_row(
-        "[bold]model",
-        f"{checkpoint['version']}, {checkpoint['trained_on']} spectra, held-out median SC "
-        f"{checkpoint['median_sc']:.3f}"
-        if checkpoint
-        else "no checkpoint yet",
-    )
+    if checkpoint:
+        version, n_spectra = checkpoint["version"], checkpoint["trained_on"]
+        model = f"{version}, {n_spectra} spectra, held-out median SC {checkpoint['median_sc']:.3f}"
+    else:
+        damage = document["checkpoint_damage"]
+        model = f"[red]{escape(damage)}" if damage else "no checkpoint yet"
+    table.add_row("[bold]model", model)
     table.add_row("", f"refit {document['refit']}")
     names = [f"{w['name']} ({w['slots']} slots)" if w["slots"] else w["name"] for w in document["workers"]]
     table.add_row("[bold]roles", "\n".join(names) or "none running; `farm up` starts them")

@@ -33,14 +33,14 @@ def closing_screen(settings: Settings, wall_s: float) -> None:
         drawn = page_of_spectra(store, rows, figure)
     cpu_s = sum(row.cpu_s for row in rows)
     console.print(f"{len(rows)} materials, {cpu_s:.0f} CPU s; this run took {wall_s:.0f} s")
-    if checkpoint := current_checkpoint(settings):
-        console.print(
-            f"checkpoint {checkpoint['version']}: {checkpoint['trained_on']} spectra, "
-            f"held-out median SC {checkpoint['median_sc']:.3f}"
-        )
     if drawn:
         console.print(f"figure {figure}")
     console.print(f"store  {settings.store_path}")
+    if checkpoint := current_checkpoint(settings):
+        console.print(
+            f"model  {checkpoint['version']}: {checkpoint['trained_on']} spectra, "
+            f"held-out median SC {checkpoint['median_sc']:.3f}"
+        )
 
 
 def materials_table(rows: list[StoredRow]) -> Table:

@@ -1,7 +1,7 @@
--- ARGV: id. A job that ended without a good result goes back to the backlog with fresh attempts.
+-- ARGV: id, states it may be in. A job goes back to the backlog with fresh attempts.
 local id = ARGV[1]
-for _, from in ipairs({'failed', 'cancelled', 'unconverged'}) do
-  if move(id, from, 'ready') then
+for i = 2, #ARGV do
+  if move(id, ARGV[i], 'ready') then
     redis.call('HSET', job_key(id), 'attempts', 0, 'reason', '')
     return 1
   end

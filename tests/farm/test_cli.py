@@ -15,10 +15,11 @@ import redis
 
 from farm.backlog import Backlog
 from farm.cli.main import cli, main
-from farm.job import Job, Outcome
+from farm.job import Job, JobState, Outcome
 from farm.result import Result
 from farm.settings import Settings
 from farm.store import StoreWriter
+from farm.writer import store_result
 
 MakeJob = Callable[..., Job]
 MakeResult = Callable[..., Result]
@@ -85,6 +86,22 @@ def test_status_of_an_empty_farm(run: Run) -> None:
     assert document["store"] == {"materials": 0, "ipa": 0, "rpa": 0}
     assert document["checkpoint"] is None
     assert document["paused"] is False
+
+
+@pytest.mark.parametrize("card", ["{", "[]", '{"version": "0001-a"}', None])
+def test_a_damaged_checkpoint_is_told_and_the_rest_of_the_status_too(
+    run: Run, settings: Settings, card: str | None
+) -> None:
+    checkpoint = settings.checkpoints_dir / "0001-a"
+    checkpoint.mkdir(parents=True)
+    if card is not None:
+        (checkpoint / "card.json").write_text(card)
+    (settings.checkpoints_dir / "latest").symlink_to("0001-a")
+    code, out, _ = run("status", "--json")
+    document = json.loads(out)
+    assert (code, document["checkpoint"]) == (0, None)
+    assert "0001-a, is damaged" in document["checkpoint_damage"]
+    assert "0001-a, is damaged" in run("status")[1]
 
 
 def test_status_loads_neither_torch_nor_pymatgen(settings: Settings) -> None:
@@ -207,6 +224,30 @@ def test_seed_queues_the_good_and_names_the_bad(run: Run, backlog: Backlog, tmp_
     assert run("seed", str(source / "bad.json"))[0] == 1
 
 
+def test_what_the_store_lost_is_queued_again(
+    run: Run,
+    backlog: Backlog,
+    settings: Settings,
+    make_result: MakeResult,
+) -> None:
+    assert run("seed", "--protocol", "demo", "--limit", "2")[0] == 0
+    for dispatch in backlog.dispatch(2, 10.0):
+        job = backlog.start(dispatch.job_id, dispatch.token, "worker@here.1", 10.0)
+        backlog.deliver(dispatch.job_id, dispatch.token, make_result(job).pack())
+        with StoreWriter(settings.store_path) as writer:
+            assert store_result(dispatch.job_id, backlog, writer)
+    assert json.loads(run("status", "--json")[1])["jobs"]["done"] == 2
+    skipped = json.loads(run("seed", "--protocol", "demo", "--limit", "2", "--json")[1])["skipped"]
+    assert [item["reason"] for item in skipped] == ["in the store already"] * 2
+    settings.store_path.unlink()
+    with StoreWriter(settings.store_path) as writer:  # a fresh store that holds one of the two
+        writer.append(make_result(job))
+    document = json.loads(run("seed", "--protocol", "demo", "--limit", "2", "--json")[1])
+    (lost,) = document["queued"]
+    assert lost["material"] != job.crystal.material_id
+    assert [view.material_id for view in backlog.jobs([JobState.READY])] == [lost["material"]]
+
+
 def test_nothing_is_cut_in_a_narrow_terminal(
     run: Run,
     settings: Settings,
@@ -228,10 +269,22 @@ def test_nothing_is_cut_in_a_narrow_terminal(
         assert "…" not in words(*command), command
 
 
+def test_a_home_that_cannot_be_is_one_line(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FARM_REDIS_URL")
+    (tmp_path / "file").write_text("")
+    code, out, err = run("--home", str(tmp_path / "file"), "status")
+    assert (code, out) == (1, "")
+    assert err.startswith(f"farm: {tmp_path / 'file'}")
+    assert err.count("\n") == 1
+
+
 def test_an_unreachable_redis_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FARM_REDIS_URL", "redis://127.0.0.1:1/0")
     for command in ("status", "jobs", "seed", "scheduler"):
         code, _, err = run(command)
         assert code == 1, command
         assert err.count("\n") == 1, err
+        assert ".." not in err
         assert "Redis cannot be reached" in err

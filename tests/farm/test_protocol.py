@@ -89,7 +89,12 @@ def test_a_file_changes_fields_of_a_preset(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("damping = 0.1\n", r"field damping: .*extra inputs"),
+        ("damping = 0.1\n", r"field damping: no such field\."),
+        ("damping_ev = nan\n", "field damping_ev: .*finite number"),
+        ("preset = ['demo']\n", "no preset"),
+        ("ecutwfc_ry = 200\n", "ecutwfc_ry is above ecutwfc_max_ry"),
+        ("gmax_step_mry = 20000\n", "gmax_step_mry is above gmax_max_mry"),
+        ("response_kppa = 100000000\n", "response_kppa: .*less than or equal to 1000000"),
         ("damping_ev = -1\n", "field damping_ev: .*greater than 0"),
         ("preset = 'quick'\n", "no preset 'quick'"),
         ("damping_ev =\n", "not valid TOML"),

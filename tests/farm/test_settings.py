@@ -28,11 +28,12 @@ def test_everything_lives_in_the_home(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "environment", "told"),
     [
-        ("slot = 2\n", {}, r"farm\.toml: slot: .*Known settings: name"),
+        ("slot = 2\n", {}, r"farm\.toml: slot: no such setting. There are name"),
         ("slots = 0\n", {}, r"farm\.toml: slots: .*greater than or equal to 1"),
         ("slots = [\n", {}, r"farm\.toml: not valid TOML"),
         ("", {"FARM_LEASE_S": "long"}, "environment: FARM_LEASE_S: .*number"),
-        ("", {"FARM_NAME": "a:b"}, "environment: FARM_NAME: "),
+        ("", {"FARM_NAME": "a:b"}, "environment: FARM_NAME: .*A-Z"),
+        ("lease_s = inf\n", {}, "lease_s: .*finite number"),
         ("home = '/elsewhere'\n", {}, "home cannot be set there"),
     ],
 )

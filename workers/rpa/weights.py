@@ -26,7 +26,8 @@ def kpoint_weights(save: Save, group: SpaceGroup, rule: WeightRule = "exact") ->
     """Weight of each k-point of the save, shape ``(n_k,)``, sum 1; 0 for equivalents of an earlier one.
 
     Where the list holds whole stars already (a full grid), or pw.x reduced a Monkhorst-Pack grid, its
-    weights are final. ``yambo`` counts stars as YAMBO does, which loses members on coarse grids.
+    weights are final. Unequal weights of other lists are multiplicities. ``yambo`` counts stars as
+    YAMBO does, which loses members on coarse grids.
 
     Raises InputError for a list that is no sampling of the zone (a path of a band structure).
     """
@@ -41,7 +42,8 @@ def kpoint_weights(save: Save, group: SpaceGroup, rule: WeightRule = "exact") ->
     sizes = 1 + np.count_nonzero(np.diff(images[first], axis=1), axis=1)
     holds_whole_stars = np.array_equal(np.bincount(leader), sizes)
     if not (save.weights_final or holds_whole_stars):
-        _require_grid(save, kpoints, images)
+        if np.ptp(save.weights[listed]) < K_TOLERANCE:  # no weights were given: they follow from a grid
+            _require_grid(save, kpoints, images)
         summed *= sizes if rule == "exact" else 1
     weights = np.zeros(len(save.kpoints))
     weights[listed[first]] = summed / summed.sum()

@@ -9,7 +9,7 @@ import pytest
 
 from farm.crystal import Crystal
 from farm.errors import InputError
-from farm.kpoints import SpaceGroup, reduce_kpoints, shifted_grid, space_group
+from farm.kpoints import SpaceGroup, reduce_kpoints, shifted_grid, space_group, star_images
 from workers.rpa.save import Save
 from workers.rpa.weights import count_merged, kpoint_weights, yambo_tolerance
 
@@ -73,11 +73,13 @@ def test_a_path_of_a_band_structure_is_refused(group: SpaceGroup) -> None:
     with pytest.raises(InputError, match="7 k-points are no regular grid") as caught:
         kpoint_weights(save_of(path, np.ones(7)), group)
     assert "not on a path" in caught.value.fix
-    # One of each star of a grid is a grid; leave one out and it is none.
-    reduced, multiplicity = reduce_kpoints(shifted_grid((4, 4, 4), SHIFT), group.point_group)
-    kpoint_weights(save_of(reduced, multiplicity.astype(float)), group)
+    # A grid without the members of one star is none.
+    grid = shifted_grid((4, 4, 4), SHIFT)
+    stars = star_images(grid, group.point_group)[:, 0]
+    twice = int(np.flatnonzero(np.sum(stars[:, None] == stars, axis=0) == 2)[0])
+    kpoint_weights(save_of(np.delete(grid, twice, axis=0), np.ones(63)), group)  # its star is still there
     with pytest.raises(InputError, match="no regular grid"):
-        kpoint_weights(save_of(reduced[:-1], multiplicity[:-1].astype(float)), group)
+        kpoint_weights(save_of(grid[stars != stars[0]], np.ones(np.sum(stars != stars[0]))), group)
 
 
 def test_a_whole_grid_is_not_weighted_twice(group: SpaceGroup) -> None:
