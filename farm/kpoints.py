@@ -21,6 +21,8 @@ FloatArray = NDArray[np.float64]
 # Two k-points this close (crystal units) are one; the published shift is 1/64 at the smallest.
 K_TOLERANCE = 1e-6
 _CELLS = round(1 / K_TOLERANCE)
+# Three folded coordinates as the digits of one number: 1e18 at most, which still fits 64 bits.
+_DIGITS = np.array([_CELLS * _CELLS, _CELLS, 1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,16 +106,31 @@ def star(k: FloatArray, rotations: IntArray) -> FloatArray:
     return members
 
 
+def star_images(kpoints: FloatArray, rotations: IntArray) -> IntArray:
+    """Every image of every k under {R} and {-R} as one integer, shape ``(n_k, 2 n_rotations)``.
+
+    Rows are sorted; equal integers are equal points modulo a reciprocal vector. The first of a row
+    names the star, and the number of different ones is its size.
+    """
+    images = np.einsum("ki,rij->krj", kpoints, rotations)
+    images = np.concatenate([images, -images], axis=1)
+    return np.sort(point_keys(images), axis=1)
+
+
+def point_keys(kpoints: FloatArray) -> IntArray:
+    """One integer for each k-point modulo reciprocal vectors; the last axis holds coordinates."""
+    keys: IntArray = _fold(kpoints) @ _DIGITS
+    return keys
+
+
 def _star_keys(kpoints: FloatArray, rotations: IntArray) -> IntArray:
     """One integer for each k, the same for all members of a star; shape ``(n_k,)``."""
-    # The smallest image names the star. Its three folded coordinates are the digits of one number:
-    # 1e18 at most, which still fits 64 bits.
-    digits = np.array([_CELLS * _CELLS, _CELLS, 1])
+    # The smallest image names the star.
     keys = np.full(len(kpoints), np.iinfo(np.int64).max)
     for rotation in rotations:  # one at a time: all images at once would need 100 copies of the list
         images = kpoints @ rotation
         for image in (images, -images):
-            np.minimum(keys, _fold(image) @ digits, out=keys)
+            np.minimum(keys, point_keys(image), out=keys)
     return keys
 
 

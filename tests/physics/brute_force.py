@@ -13,8 +13,9 @@ import numpy as np
 from farm.kpoints import FloatArray, IntArray
 from farm.spectrum import ComplexArray
 from farm.units import HARTREE_EV
-from workers.rpa.projectors import NonlocalPotential, read_pseudopotentials
+from workers.rpa.projectors import NonlocalPotential
 from workers.rpa.save import read_save
+from workers.rpa.upf import read_pseudopotentials
 from workers.rpa.velocity import velocity
 from workers.rpa.wavefunctions import Wavefunctions, read_wavefunctions
 
@@ -70,9 +71,10 @@ def brute_force(
     n_g = len(millers)
     lengths = np.linalg.norm(millers @ save.reciprocal, axis=1)
     eps = np.tile(np.eye(n_g + 1, dtype=np.complex128), (len(directions), w.size, 1, 1))
-    n = save.n_valence
-    for i, levels in enumerate(save.eigenvalues):
-        waves = read_wavefunctions(save, i)
+    states = [(s, i) for s in range(save.n_spin) for i in range(len(save.kpoints))]
+    for spin, i in states:
+        n, levels = save.n_valence[spin], save.eigenvalues[spin, i]
+        waves = read_wavefunctions(save, i, spin)
         gaps = levels[n:, None] - levels[None, :n]
         v = velocity(waves, save.reciprocal, nonlocal_part, slice(n, save.n_bands), slice(0, n))
         body = (pair_densities(waves, n, millers) / lengths[:, None, None]).reshape(n_g, gaps.size)
@@ -81,7 +83,7 @@ def brute_force(
         for a, direction in enumerate(directions):
             head = np.tensordot(direction, v, 1) / gaps
             x = np.concatenate([head.reshape(1, -1), body])
-            factor = 8 * np.pi / save.volume / len(save.kpoints)
+            factor = 8 * np.pi / save.volume / len(states)
             eps[a] -= factor * np.einsum("it,wt,jt->wij", x.conj(), g, x, optimize=True)
     result: ComplexArray = 1 / np.linalg.inv(eps)[:, :, 0, 0]
     return result

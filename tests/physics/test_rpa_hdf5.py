@@ -37,7 +37,9 @@ def write_hdf5(save: Save, index: int, path: Path, scale: float) -> None:
         for axis, row in enumerate(save.reciprocal):
             millers.attrs[f"bg{axis + 1}"] = row
         millers.attrs["doc"] = fortran_string("Miller Indices of the wave-vectors", 80)
-        evc = file.create_dataset("evc", data=(waves.coefficients / scale).view(np.float64))
+        evc = file.create_dataset(
+            "evc", data=(waves.coefficients.astype(np.complex128) / scale).view(np.float64)
+        )
         evc.attrs["doc:"] = fortran_string("Wave Functions, (npwx,nbnd)", 80)
 
 

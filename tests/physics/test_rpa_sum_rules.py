@@ -38,7 +38,7 @@ def test_smaller_gmax_is_a_leading_block(boron_nitride_small: Path) -> None:
     alone = compute_response(boron_nitride_small, request(gmax_mry=(0, 2000)))
     ipa = compute_response(boron_nitride_small, request(gmax_mry=(0,)))
     assert np.allclose(ladder.eps[:2], alone.eps, rtol=0, atol=1e-5)
-    assert np.allclose(ladder.eps[:1], ipa.eps, rtol=0, atol=1e-10)
+    assert np.allclose(ladder.eps[:1], ipa.eps, rtol=0, atol=1e-6)  # amplitudes are single precision
     assert ladder.n_g[:2] == alone.n_g
     assert np.abs(ladder.eps[0] - ladder.eps[1])[2].max() > 0.1
 
@@ -47,7 +47,7 @@ def test_in_plane_fields_do_not_couple_to_the_first_shells(boron_nitride_small: 
     # 2000 mRy hold only (00l): the false convergence of the published ladder.
     ladder = compute_response(boron_nitride_small, request())
     assert ladder.n_g[1] == 7
-    assert np.allclose(ladder.eps[0, 0], ladder.eps[1, 0], rtol=0, atol=1e-9)
+    assert np.allclose(ladder.eps[0, 0], ladder.eps[1, 0], rtol=0, atol=1e-6)
     assert np.abs(ladder.eps[0, 0] - ladder.eps[2, 0]).max() > 0.1
 
 
@@ -66,7 +66,7 @@ def test_oscillator_strength_grows_with_bands_towards_the_f_sum(run_pw: RunPw) -
     for n_bands in (8, 16, 40):
         directory = run_pw(dataclasses.replace(deck, n_bands=n_bands))
         save = read_save(directory)
-        limit = np.pi / 2 * 4 * np.pi * 2 * save.n_valence / save.volume
+        limit = np.pi / 2 * 4 * np.pi * 2 * save.n_valence[0] / save.volume
         eps = compute_response(directory, wide).eps[0].imag.mean(axis=0)
         shares.append(float(np.trapezoid(eps * energies, energies)) / limit)
     assert 0.4 < shares[0] < shares[1] - 0.02 < shares[2] - 0.04

@@ -24,9 +24,9 @@ from scipy.spatial.transform import Rotation
 from farm.crystal import Crystal
 from farm.kpoints import SpaceGroup, shifted_grid, space_group
 from workers.rpa.gvectors import shells_up_to, symmetric_metric
-from workers.rpa.projectors import read_pseudopotentials
 from workers.rpa.response import Response, ResponseRequest, compute_response, response_of
 from workers.rpa.save import read_save
+from workers.rpa.upf import read_pseudopotentials
 
 ENERGIES = np.linspace(0.0, 20.0, 41)
 GMAX = 2500

@@ -7,79 +7,89 @@ Fourier sum: three matrix products, which is cheaper than a full FFT of every pa
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from farm.kpoints import FloatArray, IntArray
-from workers.rpa.wavefunctions import Wavefunctions
+from workers.rpa.device import Array, Device
+from workers.rpa.wavefunctions import SingleComplexArray, Wavefunctions
 
-# Single precision: spectra change by 5e-8, the box costs half.
-SingleComplexArray = NDArray[np.complex64]
+# Hartree. What folds back in a box are products of plane waves beyond the energy it is made for. At
+# 60 Ry, a box for the plane waves below this changes spectra of seven crystals by at most 1e-5 (1 - SC).
+BOX_CUTOFF = 18.0
 
-# Part of the alias-free box that is used. What folds back are the tails of u_c* u_v far beyond the
-# wavefunction cutoff: at 60 Ry spectra change by 5e-5 at 0.6 and less than 1e-6 at 0.8; the rest is
-# for low cutoffs (h-BN at 20 Ry: 6e-4 at 0.8, below 1e-5 at 0.9).
-BOX_FRACTION = 0.9
+# Products of a few bands at a time: they stay in the processor's cache.
+_PRODUCT_BYTES = 2**20
 
 
 class PairDensityBox:
-    """The real-space box of a crystal, and the transform from it to a sphere of G."""
+    """The real-space box of a list of k-points, and the transform from it to a sphere of G."""
 
-    def __init__(self, lattice: FloatArray, cutoff: float, millers: IntArray) -> None:
-        """``lattice`` rows in bohr, ``cutoff`` in hartree, ``millers`` of shape ``(n_g, 3)``."""
-        reach = np.sqrt(2 * cutoff) * np.linalg.norm(lattice, axis=1) / (2 * np.pi)
+    def __init__(
+        self, device: Device, lattice: FloatArray, cutoff: float, kpoints: FloatArray, millers: IntArray
+    ) -> None:
+        """``lattice`` rows in bohr, ``cutoff`` in hartree, ``millers`` of G, shape ``(n_g, 3)``."""
+        self._device = device
+        lengths = np.linalg.norm(lattice, axis=1) / (2 * np.pi)
         limits = np.abs(millers).max(axis=0)
-        alias_free = 2 * np.floor(reach) + 2 + limits
-        sizes = np.maximum(np.ceil(BOX_FRACTION * alias_free), 2 * limits + 2)
-        self._sizes = tuple(int(n) for n in sizes)
-        # exp(i G . r)/n along each axis, shape (n_points, 2 limit + 1).
-        self._forward = [
-            _waves_on_axis(n, np.arange(-m, m + 1)) / np.float32(n)
-            for n, m in zip(self._sizes, limits, strict=True)
+        kept = np.floor(np.sqrt(2 * min(cutoff, BOX_CUTOFF)) * lengths)
+        sizes = np.maximum(2 * kept + 2 + limits, 2 * limits + 2).astype(int).tolist()
+        self._sizes = tuple(sizes)
+        # Plane waves of any k-point of the list lie between these.
+        reach = np.sqrt(2 * cutoff) * lengths
+        self._low = np.ceil(-reach - kpoints.max(axis=0) - 1e-6).astype(np.int64)
+        high = np.floor(reach - kpoints.min(axis=0) + 1e-6).astype(np.int64)
+        self._shape = tuple((high - self._low + 1).tolist())
+        # Axis by axis: to points of the box, shape (n_millers, n_points); and back to a sphere of G.
+        self._to_box = [
+            device.put(_waves(np.arange(low, low + m), n))
+            for n, low, m in zip(sizes, self._low.tolist(), self._shape, strict=True)
         ]
-        index = (millers + limits).T
-        self._sphere = np.ravel_multi_index(tuple(index), tuple(2 * limits + 1))
+        self._to_sphere = [
+            device.put(_waves(np.arange(-m, m + 1), n).T / np.float32(n))
+            for n, m in zip(sizes, limits.tolist(), strict=True)
+        ]
+        corner = np.ravel_multi_index(tuple((millers + limits).T), tuple(2 * limits + 1))
+        self._sphere = device.put(corner.astype(np.int64))
         self.n_g = len(millers)
 
-    def real_space(self, waves: Wavefunctions, bands: slice) -> SingleComplexArray:
-        """u_n(r) of ``bands`` on the box, shape ``(n, n1, n2, n3)``, scaled so that mean |u|^2 is 1.
+    def real_space(self, waves: Wavefunctions) -> Array:
+        """u_n(r) of all bands, shape ``(n_bands, n1, n2, n3)``, scaled so that mean |u|^2 is 1.
 
         Plane waves beyond the box fold back: the values at the points of the box are exact.
         """
-        coefficients = waves.coefficients[bands]
-        low = waves.millers.min(axis=0)
-        shape = waves.millers.max(axis=0) - low + 1
-        box = np.zeros((len(coefficients), int(np.prod(shape))), dtype=np.complex64)
-        box[:, np.ravel_multi_index(tuple((waves.millers - low).T), tuple(shape))] = coefficients
-        phases = [
-            _waves_on_axis(n, low[axis] + np.arange(shape[axis])).T for axis, n in enumerate(self._sizes)
-        ]
-        return _separable(box.reshape(-1, *shape), phases)
+        flat = np.ravel_multi_index(tuple((waves.millers - self._low).T), self._shape)
+        n_bands = len(waves.coefficients)
+        grid = np.zeros((n_bands, int(np.prod(self._shape))), dtype=np.complex64)
+        grid[:, flat] = waves.coefficients
+        return self._separable(self._device.put(grid.reshape(n_bands, *self._shape)), self._to_box)
 
-    def transform(
-        self, conduction_conj: SingleComplexArray, valence: SingleComplexArray
-    ) -> SingleComplexArray:
-        """<c| exp(i G . r) |v> of all c with one v, shape ``(n_c, n_g)``.
+    def pair_densities(self, waves: Wavefunctions, n_valence: int) -> Array:
+        """<c| exp(i G . r) |v> of all transitions, shape ``(n_v * n_c, n_g)``, v first: t = v n_c + c."""
+        values = self.real_space(waves)
+        valence, conduction = values[:n_valence], values[n_valence:].conj()
+        n_conduction = len(conduction)
+        result = self._device.zeros((n_valence * n_conduction, self.n_g), np.complex64)
+        block = max(1, _PRODUCT_BYTES // (8 * n_conduction * int(np.prod(self._sizes))))
+        for start in range(0, n_valence, block):
+            part = valence[start : start + block]
+            products = (part[:, None] * conduction[None]).reshape(-1, *self._sizes)
+            sums = self._separable(products, self._to_sphere).reshape(len(products), -1)
+            at = start * n_conduction
+            result[at : at + len(products)] = sums[:, self._sphere]
+        return result
 
-        ``conduction_conj`` is u_c*, shape ``(n_c, n1, n2, n3)``; ``valence`` u_v, ``(n1, n2, n3)``.
-        """
-        sums = _separable(conduction_conj * valence, self._forward)
-        density: SingleComplexArray = sums.reshape(len(conduction_conj), -1)[:, self._sphere]
-        return density
+    def _separable(self, values: Array, matrices: list[Array]) -> Array:
+        # sum_xyz values[n, x, y, z] A[x, a] B[y, b] C[z, c], the first axis first: it is one long product.
+        first, second, third = matrices
+        n, _, n_y, n_z = values.shape
+        a, b, c = first.shape[1], second.shape[1], third.shape[1]
+        step = self._device.matmul(first.T, values.reshape(n, first.shape[0], -1))
+        step = self._device.matmul(step.reshape(-1, n_z), third)
+        step = self._device.matmul(second.T, step.reshape(n * a, n_y, c))
+        return step.reshape(n, a, b, c)
 
 
-def _waves_on_axis(n_points: int, millers: IntArray) -> SingleComplexArray:
-    # exp(2 pi i m j / n), shape (n_points, n_millers)
-    waves = np.exp(2j * np.pi * np.outer(np.arange(n_points), millers) / n_points)
+def _waves(millers: IntArray, n_points: int) -> SingleComplexArray:
+    # exp(2 pi i m j / n), shape (n_millers, n_points)
+    waves = np.exp(2j * np.pi * np.outer(millers, np.arange(n_points)) / n_points)
     single: SingleComplexArray = waves.astype(np.complex64)
     return single
-
-
-def _separable(values: SingleComplexArray, matrices: list[SingleComplexArray]) -> SingleComplexArray:
-    # sum_xyz values[n, x, y, z] A[x, a] B[y, b] C[z, c], the first axis first: it is one long product.
-    n_first, shape = len(values), values.shape
-    first, second, third = matrices
-    step = np.matmul(first.T, values.reshape(n_first, shape[1], -1))
-    step = step.reshape(-1, shape[3]) @ third
-    result = np.matmul(second.T, step.reshape(n_first * first.shape[1], shape[2], -1))
-    shaped: SingleComplexArray = result.reshape(n_first, first.shape[1], second.shape[1], third.shape[1])
-    return shaped

@@ -37,8 +37,8 @@ class Save:
     weights_final:  the list is a Monkhorst-Pack grid that pw.x reduced itself, so that its weights
                     already count the whole star
     n_plane_waves:  plane waves of each k-point, shape ``(n_k,)``
-    eigenvalues:    shape ``(n_k, n_bands)``, hartree
-    n_valence:      number of doubly occupied bands
+    eigenvalues:    shape ``(n_spin, n_k, n_bands)``, hartree; n_spin is 2 for collinear spins
+    n_valence:      filled bands of each spin channel
     cutoff:         kinetic energy cutoff of the wavefunctions, hartree
     """
 
@@ -52,7 +52,7 @@ class Save:
     weights_final: bool
     n_plane_waves: IntArray
     eigenvalues: FloatArray
-    n_valence: int
+    n_valence: tuple[int, ...]
     cutoff: float
 
     @cached_property
@@ -66,21 +66,24 @@ class Save:
         return abs(float(np.linalg.det(self.lattice)))
 
     @property
+    def n_spin(self) -> int:
+        """1: every band holds two electrons; 2: collinear spins, one each."""
+        return int(self.eigenvalues.shape[0])
+
+    @property
     def n_bands(self) -> int:
-        """Bands of each k-point."""
-        return int(self.eigenvalues.shape[1])
+        """Bands of each k-point and spin."""
+        return int(self.eigenvalues.shape[2])
 
     @property
     def gap_indirect_ev(self) -> float:
         """Lowest empty minus highest filled band over all k-points; negative where bands overlap."""
-        lowest_empty = self.eigenvalues[:, self.n_valence].min()
-        return float(lowest_empty - self.eigenvalues[:, self.n_valence - 1].max()) * HARTREE_EV
+        return (float(self._lowest_empty().min()) - self._vbm()) * HARTREE_EV
 
     @property
     def gap_direct_ev(self) -> float:
-        """Smallest gap at one k-point."""
-        gaps = self.eigenvalues[:, self.n_valence] - self.eigenvalues[:, self.n_valence - 1]
-        return float(gaps.min()) * HARTREE_EV
+        """Smallest gap at one k-point between bands of one spin."""
+        return float((self._lowest_empty() - self._highest_filled()).min()) * HARTREE_EV
 
     @property
     def top_band_min_above_vbm_ev(self) -> float:
@@ -88,8 +91,16 @@ class Save:
 
         Up to this photon energy no transition from the top of the valence band is missing.
         """
-        vbm = self.eigenvalues[:, self.n_valence - 1].max()
-        return float(self.eigenvalues[:, -1].min() - vbm) * HARTREE_EV
+        return (float(self.eigenvalues[:, :, -1].min()) - self._vbm()) * HARTREE_EV
+
+    def _highest_filled(self) -> FloatArray:
+        return np.stack([e[:, n - 1] for e, n in zip(self.eigenvalues, self.n_valence, strict=True)])
+
+    def _lowest_empty(self) -> FloatArray:
+        return np.stack([e[:, n] for e, n in zip(self.eigenvalues, self.n_valence, strict=True)])
+
+    def _vbm(self) -> float:
+        return float(self._highest_filled().max())
 
     def crystal(self) -> Crystal:
         """The same cell, in the same orientation, as the farm's Crystal (angstrom)."""
@@ -106,10 +117,10 @@ class Save:
 def read_save(directory: Path) -> Save:
     """Read ``data-file-schema.xml`` of a save directory.
 
-    Raises InputError where there is none, or where the run used spin, spin-orbit coupling,
-    non-collinear magnetism, ultrasoft or PAW pseudopotentials or the Gamma-only trick;
-    CalculationError where the file is cut short, has no empty band, or describes a metal by
-    fractional occupations or an odd number of electrons.
+    Raises InputError where there is none, or where the run used spin-orbit coupling, non-collinear
+    magnetism, ultrasoft or PAW pseudopotentials or the Gamma-only trick; CalculationError where the
+    file is cut short, has no empty band, or describes a metal by fractional occupations or, without
+    spin, an odd number of electrons.
     """
     path = directory / XML_NAME
     if not path.is_file():
@@ -129,11 +140,10 @@ def read_save(directory: Path) -> Save:
 
 
 def _reject_unsupported(output: ET.Element, path: Path) -> None:
-    treated = "the response is for norm-conserving, spin-unpolarised bands"
+    treated = "the response is for norm-conserving pseudopotentials and collinear spins"
     for tag, what in (
         ("algorithmic_info/uspp", "ultrasoft pseudopotentials"),
         ("algorithmic_info/paw", "PAW data sets"),
-        ("magnetization/lsda", "spin polarisation"),
         ("magnetization/noncolin", "non-collinear spins"),
         ("magnetization/spinorbit", "spin-orbit coupling"),
         ("basis_set/gamma_only", "the Gamma-only trick"),
@@ -155,6 +165,7 @@ def _save_from(output: ET.Element, directory: Path) -> Save:
     if len(entries) != int(_text(bands, "nks")) or weights.sum() <= 0:
         raise ValueError(f"{len(entries)} k-points where {_text(bands, 'nks')} are announced")
     species = _need(output, "atomic_species").findall("species")
+    n_spin = 2 if _text(output, "magnetization/lsda", default="false") == "true" else 1
     return Save(
         directory=directory,
         lattice=lattice,
@@ -165,30 +176,46 @@ def _save_from(output: ET.Element, directory: Path) -> Save:
         weights=weights / weights.sum(),
         weights_final=bands.find("starting_k_points/monkhorst_pack") is not None,
         n_plane_waves=np.array([int(_text(e, "npw")) for e in entries]),
-        eigenvalues=np.array([_floats(_need(e, "eigenvalues")) for e in entries]),
-        n_valence=_valence_bands(bands, entries, directory),
+        eigenvalues=_by_spin(entries, "eigenvalues", n_spin),
+        n_valence=_valence_bands(bands, _by_spin(entries, "occupations", n_spin), directory),
         cutoff=float(_text(output, "basis_set/ecutwfc")),
     )
 
 
-def _valence_bands(bands: ET.Element, entries: list[ET.Element], directory: Path) -> int:
+def _by_spin(entries: list[ET.Element], tag: str, n_spin: int) -> FloatArray:
+    """Numbers of every k-point, shape ``(n_spin, n_k, n_bands)``: pw.x lists spin up, then down."""
+    rows = np.array([_floats(_need(e, tag)) for e in entries])
+    return rows.reshape(len(rows), n_spin, -1).transpose(1, 0, 2)
+
+
+def _valence_bands(bands: ET.Element, occupations: FloatArray, directory: Path) -> tuple[int, ...]:
     electrons = float(_text(bands, "nelec"))
-    n_valence = round(electrons / 2)
-    if abs(electrons - 2 * n_valence) > OCCUPATION_TOLERANCE:
+    n_spin, _, n_bands = occupations.shape
+    n_electrons = round(electrons)
+    if abs(electrons - n_electrons) > OCCUPATION_TOLERANCE or (n_spin == 1 and n_electrons % 2):
         raise CalculationError(
             f"{directory} has {electrons:g} electrons a cell: an odd number is a metal without spin",
-            fix="Only insulators and semiconductors have this response",
+            fix="Only insulators and semiconductors have this response; a magnet needs nspin = 2",
         )
-    occupations = np.array([_floats(_need(e, "occupations")) for e in entries])
-    filled = np.arange(occupations.shape[1]) < n_valence
+    n_valence = tuple(round(float(channel.sum(axis=1).mean())) for channel in occupations)
+    filled = np.arange(n_bands) < np.array(n_valence)[:, None, None]
     if np.abs(occupations - filled).max() > OCCUPATION_TOLERANCE:
         raise CalculationError(
             f"{directory} has fractional occupations: a metal, or a wide smearing",
             fix="Use occupations = 'fixed' if the crystal has a gap",
         )
-    if occupations.shape[1] <= n_valence or n_valence < 1:
+    if sum(n_valence) * (3 - n_spin) != n_electrons:
         raise CalculationError(
-            f"{directory} has no empty band", fix=f"Run the nscf step with nbnd > {n_valence}"
+            f"{directory} has {electrons:g} electrons and {sum(n_valence)} filled bands",
+            fix="Run the nscf step with nbnd above the number of filled bands",
+        )
+    if min(n_valence) < 1:
+        raise CalculationError(
+            f"{directory} has no filled band of one spin", fix="Fully polarised crystals are not treated"
+        )
+    if n_bands <= max(n_valence):
+        raise CalculationError(
+            f"{directory} has no empty band", fix=f"Run the nscf step with nbnd > {max(n_valence)}"
         )
     return n_valence
 

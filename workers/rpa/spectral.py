@@ -11,17 +11,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike
 
 from farm.kpoints import FloatArray, IntArray
+from workers.rpa.device import Array, Device
 
 NODES_PER_DAMPING = 8
 # Beyond the last photon energy and this many dampings g is smooth on a larger scale: nodes spread out.
 _MARGIN_DAMPINGS = 8
-# Amplitudes are gathered up to this size before they are sorted and multiplied.
-_BUFFER_BYTES = 96 * 2**20
-# A larger spectral matrix is kept in single precision (YAMBO's precision throughout).
-_DOUBLE_PRECISION_BYTES = 512 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,43 +80,62 @@ def _stretched(energies: FloatArray, uniform_end: float, stretch: float) -> Floa
 class SpectralMatrix:
     """Accumulates S_ij(E_n) of one channel.
 
-    ``matrix`` has shape ``(n_nodes, n, n)``, real symmetric; heads come first, then the functions of
-    the body by |G|.
+    The matrix has shape ``(n_nodes, n, n)``, real symmetric; heads come first, then the functions of
+    the body by |G|. Amplitudes are single precision; their sums are double where ``dtype`` is.
     """
 
-    def __init__(self, nodes: EnergyNodes, size: int) -> None:
+    def __init__(
+        self,
+        device: Device,
+        nodes: EnergyNodes,
+        n_samples: int,
+        size: int,
+        *,
+        dtype: DTypeLike = np.float64,
+        buffer_bytes: int = 64 * 2**20,
+    ) -> None:
+        """``n_samples`` amplitudes of length ``size`` belong to each transition."""
+        self._device = device
         self.nodes = nodes
-        bytes_needed = nodes.count * size * size * 8
-        dtype = np.float64 if bytes_needed <= _DOUBLE_PRECISION_BYTES else np.float32
-        self._matrix: NDArray[np.floating] = np.zeros((nodes.count, size, size), dtype=dtype)
-        self._pending: list[tuple[FloatArray, FloatArray]] = []
-        self._pending_bytes = 0
+        self._matrix = device.zeros((nodes.count, size, size), dtype)
+        self._capacity = max(1, buffer_bytes // (4 * n_samples * size))
+        self._rows = device.zeros((self._capacity, n_samples, size), np.float32)
+        self._energies: list[FloatArray] = []
+        self._used = 0
 
-    def add(self, energies: FloatArray, amplitudes: FloatArray) -> None:
-        """Add transitions: energies ``(n_t,)`` in hartree, amplitudes ``(n_t, n_samples, n)``."""
-        self._pending.append((energies, amplitudes))
-        self._pending_bytes += amplitudes.nbytes
-        if self._pending_bytes > _BUFFER_BYTES:
+    def reserve(self, energies: FloatArray) -> Array:
+        """Room for the amplitudes of transitions, to be filled at once: ``(n_t, n_samples, size)``.
+
+        ``energies`` in hartree, shape ``(n_t,)``.
+        """
+        n = energies.size
+        if self._used + n > self._capacity:
             self._flush()
+        if n > self._capacity:
+            self._capacity = n
+            self._rows = self._device.zeros((n, *self._rows.shape[1:]), np.float32)
+        self._energies.append(energies)
+        self._used += n
+        return self._rows[self._used - n : self._used]
 
-    def finish(self) -> NDArray[np.floating]:
+    def finish(self) -> Array:
         """The accumulated matrix."""
         self._flush()
         return self._matrix
 
     def _flush(self) -> None:
-        if not self._pending:
+        if not self._used:
             return
-        energies = np.concatenate([e for e, _ in self._pending])
-        amplitudes = np.concatenate([a for _, a in self._pending])
-        self._pending, self._pending_bytes = [], 0
-        first, weights = self.nodes.weights(energies)
+        first, weights = self.nodes.weights(np.concatenate(self._energies))
         order = np.argsort(first, kind="stable")
-        first, weights = first[order], weights[order]
-        cells, starts = np.unique(first, return_index=True)
-        size = amplitudes.shape[-1]
-        for cell, start, end in zip(cells, starts, np.append(starts[1:], first.size), strict=True):
-            x = amplitudes[order[start:end]]
-            weighted = weights[start:end].T[:, :, None, None] * x
-            products = weighted.reshape(4, -1, size).transpose(0, 2, 1) @ x.reshape(-1, size)
-            self._matrix[cell : cell + 4] += products
+        cells, starts = np.unique(first[order], return_index=True)
+        n_samples, size = self._rows.shape[1:]
+        weights = self._device.put(np.repeat(weights[order].astype(np.float32), n_samples, axis=0))
+        order = self._device.put(order)
+        ends = [*starts[1:].tolist(), self._used]
+        for cell, start, end in zip(cells.tolist(), starts.tolist(), ends, strict=True):
+            x = self._rows[order[start:end]].reshape(-1, size)
+            shares = weights[start * n_samples : end * n_samples]
+            for j in range(4):
+                self._matrix[cell + j] += (x * shares[:, j : j + 1]).T @ x
+        self._energies, self._used = [], 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from workers.rpa.device import NumpyDevice
 from workers.rpa.gvectors import shells_up_to, symmetric_metric
 from workers.rpa.pair_density import PairDensityBox
 from workers.rpa.wavefunctions import Wavefunctions
@@ -59,10 +60,10 @@ def test_pair_densities_are_those_of_plane_wave_sums() -> None:
     # Smooth functions, as bands are: high plane waves are small.
     decay = np.exp(-0.9 * squares[squares / 2 < cutoff])
     bands = (rng.normal(size=(3, len(millers))) + 1j * rng.normal(size=(3, len(millers)))) * decay
-    waves = Wavefunctions(kpoint, millers, bands)
+    waves = Wavefunctions(kpoint, millers, bands.astype(np.complex64))
     sphere = np.array([[0, 0, 0], [1, 0, 0], [-1, 0, 0], [0, 1, -1], [0, 0, 2]])
-    box = PairDensityBox(lattice, cutoff, sphere)
-    ours = box.transform(box.real_space(waves, slice(1, 3)).conj(), box.real_space(waves, slice(0, 1))[0])
+    box = PairDensityBox(NumpyDevice(), lattice, cutoff, kpoint[None], sphere)
+    ours = box.pair_densities(waves, 1)
     index = {tuple(m): i for i, m in enumerate(millers.tolist())}
     for i, g in enumerate(sphere):
         pairs = [(index[tuple(m)], j) for j, m in enumerate((millers + g).tolist()) if tuple(m) in index]

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.special import spherical_jn
 
 from farm.errors import InputError, MissingProgramError
-from workers.rpa.projectors import Pseudopotential, _simpson, radial_transform, read_upf
+from workers.rpa.radial import RadialTable, radial_transform, reduced_bessel
 from workers.rpa.solid_harmonics import solid_harmonics
+from workers.rpa.upf import Pseudopotential, _simpson, read_upf
 
 UPF = """<UPF version="2.0.1">
 <PP_INFO> a < b & c </PP_INFO>
@@ -64,7 +66,28 @@ def test_radial_transform_of_a_gaussian(l_value: int) -> None:
     pseudo = Pseudopotential((l_value,), radius, _simpson(np.full(1601, 0.005)), beta, np.eye(1))
     k = np.array([0.0, 1e-4, 0.003, 0.1, 1.0, 4.0])
     expected = np.sqrt(np.pi) * np.exp(-(k**2) / (4 * a)) / (4 * (2 * a) ** l_value * a**1.5)
-    assert radial_transform(pseudo, k)[:, 0] == pytest.approx(expected, rel=1e-8, abs=1e-10)
+    values, slopes = radial_transform(pseudo, k)
+    assert values[:, 0] == pytest.approx(expected, rel=1e-8, abs=1e-10)
+    # R'(K)/K of exp(-K^2/4a).
+    assert slopes[:, 0] == pytest.approx(-expected / (2 * a), rel=1e-8, abs=1e-10)
+    table = RadialTable(pseudo, 4.0).at(k)
+    assert table[0][0] == pytest.approx(expected, abs=1e-6 * expected[0])
+    assert table[1][0] == pytest.approx(-expected / (2 * a), abs=1e-6 * expected[0])
+
+
+def test_reduced_bessel_functions_are_those_of_scipy() -> None:
+    x = np.concatenate([[0.0], np.geomspace(1e-8, 60, 400), [1.999999, 2.0, 2.000001]])
+    found = reduced_bessel(4, x)
+    limits = 1 / np.array([1.0, 3.0, 15.0, 105.0, 945.0])
+    for l_value in range(5):
+        far = x > 0.5  # where scipy's own values divided by x^l keep their digits
+        assert found[l_value][far] == pytest.approx(
+            spherical_jn(l_value, x[far]) / x[far] ** l_value, rel=1e-10, abs=1e-13
+        )
+        assert found[l_value][0] == limits[l_value]
+        near = x < 1e-3
+        series = limits[l_value] * (1 - x[near] ** 2 / (2 * (2 * l_value + 3)))
+        assert found[l_value][near] == pytest.approx(series, rel=1e-12)
 
 
 @pytest.mark.parametrize("l_value", [0, 1, 2, 3])

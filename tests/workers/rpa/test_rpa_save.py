@@ -59,10 +59,28 @@ def test_cell_and_bands(tmp_path: Path) -> None:
     assert save.kpoints == pytest.approx(np.array([[0.25, 0.0, 0.5]]))
     assert save.positions == pytest.approx(np.array([[0.5, 0.0, 0.0]]))
     assert save.reciprocal == pytest.approx(np.eye(3) * 2 * np.pi / ALAT)
-    assert (save.n_bands, save.n_valence, save.species) == (2, 1, ("He1",))
+    assert (save.n_bands, save.n_valence, save.species) == (2, (1,), ("He1",))
     assert save.weights.tolist() == [1.0]
     assert save.gap_direct_ev == pytest.approx(0.75 * 27.211386, abs=1e-5)
     assert save.crystal().lattice[0, 0] == pytest.approx(ALAT * 0.529177211, rel=1e-8)
+
+
+def test_collinear_spins_have_bands_of_their_own(tmp_path: Path) -> None:
+    text = xml(lsda="true", nelec="3.0", occupations="1.0 1.0 0.0 1.0 0.0 0.0")
+    text = text.replace("-0.5 0.25", "-0.6 -0.5 0.25 -0.4 0.0 0.5")
+    (tmp_path / "data-file-schema.xml").write_text(text)
+    save = read_save(tmp_path)
+    assert (save.n_spin, save.n_bands, save.n_valence) == (2, 3, (2, 1))
+    assert save.eigenvalues[1].tolist() == [[-0.4, 0.0, 0.5]]
+    # Transitions keep their spin; the lowest empty band of all is that of spin down.
+    assert save.gap_direct_ev == pytest.approx(0.4 * 27.211386, abs=1e-5)
+    assert save.gap_indirect_ev == pytest.approx(0.4 * 27.211386, abs=1e-5)
+    assert save.top_band_min_above_vbm_ev == pytest.approx(0.65 * 27.211386, abs=1e-5)
+    (tmp_path / "wfcdw1.dat").write_bytes(fortran())
+    with pytest.raises(InputError, match=r"\(wfcup1\.dat\)"):
+        read_wavefunctions(save, 0, 0)
+    with pytest.raises(CalculationError, match="2 bands of 3 plane waves where 3 of 3"):
+        read_wavefunctions(save, 0, 1)
 
 
 def test_a_grid_that_pw_reduced_has_final_weights(tmp_path: Path) -> None:
@@ -87,7 +105,8 @@ def test_an_indirect_overlap_is_a_negative_gap(tmp_path: Path) -> None:
     ("fields", "error", "message"),
     [
         ({"uspp": "true"}, InputError, "ultrasoft"),
-        ({"lsda": "true"}, InputError, "spin polarisation"),
+        ({"lsda": "true", "nelec": "1.0"}, CalculationError, "no filled band of one spin"),
+        ({"lsda": "true", "nelec": "3.0", "occupations": "1.0 1.0"}, CalculationError, "2 filled bands"),
         ({"so": "true"}, InputError, "spin-orbit"),
         ({"nelec": "3.0"}, CalculationError, "3 electrons.*odd"),
         ({"nelec": "4.0", "occupations": "1.0 1.0"}, CalculationError, "no empty band"),

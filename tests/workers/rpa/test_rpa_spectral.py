@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from farm.units import HARTREE_EV
-from workers.rpa import spectral
+from workers.rpa.device import Device, NumpyDevice, TorchDevice
 from workers.rpa.dyson import kernel, macroscopic
 from workers.rpa.spectral import SpectralMatrix, energy_nodes
 
@@ -28,11 +30,11 @@ def direct(energies: np.ndarray, x: np.ndarray) -> np.ndarray:
     return np.eye(SIZE) - np.einsum("tsi,wt,tsj->wij", x, g, x)
 
 
-def binned(energies: np.ndarray, x: np.ndarray) -> SpectralMatrix:
+def binned(device: Device, energies: np.ndarray, x: np.ndarray, **options: Any) -> SpectralMatrix:
     nodes = energy_nodes(energies.min(), energies.max(), PHOTON[-1], ETA)
-    matrix = SpectralMatrix(nodes, SIZE)
+    matrix = SpectralMatrix(device, nodes, N_SAMPLES, SIZE, **options)
     for part in np.array_split(np.arange(len(energies)), 7):
-        matrix.add(energies[part], x[part])
+        matrix.reserve(energies[part])[:] = device.put(x[part].astype(np.float32))
     return matrix
 
 
@@ -53,14 +55,14 @@ def test_high_transitions_cost_few_nodes() -> None:
     assert far < 1.5 * near
 
 
-@pytest.mark.parametrize("buffer_bytes", [1, 10**9])
+@pytest.mark.parametrize("device", [NumpyDevice(), TorchDevice("cpu")], ids=["numpy", "torch"])
+@pytest.mark.parametrize("buffer_bytes", [1, 10**6])
 def test_binned_response_is_the_direct_sum(
-    transitions: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch, buffer_bytes: int
+    transitions: tuple[np.ndarray, np.ndarray], device: Device, buffer_bytes: int
 ) -> None:
-    monkeypatch.setattr(spectral, "_BUFFER_BYTES", buffer_bytes)
-    matrix = binned(*transitions)
+    matrix = binned(device, *transitions, buffer_bytes=buffer_bytes)
     g = kernel(PHOTON, matrix.nodes.energies, ETA, "time-ordered")
-    ours = macroscopic(matrix.finish(), g, 1, (0, 2, 5))
+    ours = macroscopic(device, matrix.finish(), g, 1, (0, 2, 5))
     eps = direct(*transitions)
     for i, end in enumerate((1, 3, 6)):
         expected = 1 / np.linalg.inv(eps[:, :end, :end])[:, 0, 0]
@@ -68,16 +70,16 @@ def test_binned_response_is_the_direct_sum(
 
 
 def test_single_precision_and_frequency_blocks_change_nothing(
-    transitions: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
+    transitions: tuple[np.ndarray, np.ndarray],
 ) -> None:
-    whole = binned(*transitions)
+    device = NumpyDevice()
+    whole = binned(device, *transitions)
     g = kernel(PHOTON, whole.nodes.energies, ETA, "retarded")
-    expected = macroscopic(whole.finish(), g, 2, (0, 4))
-    monkeypatch.setattr(spectral, "_DOUBLE_PRECISION_BYTES", 0)
-    monkeypatch.setattr("workers.rpa.dyson._BLOCK_BYTES", 16 * SIZE * SIZE * 9)
-    single = binned(*transitions).finish()
+    expected = macroscopic(device, whole.finish(), g, 2, (0, 4))
+    single = binned(device, *transitions, dtype=np.float32).finish()
     assert single.dtype == np.float32
-    assert np.allclose(macroscopic(single, g, 2, (0, 4)), expected, rtol=0, atol=1e-5)
+    found = macroscopic(device, single, g, 2, (0, 4), block_bytes=16 * SIZE * SIZE * 9)
+    assert np.allclose(found, expected, rtol=0, atol=1e-5)
 
 
 def test_green_functions_differ_by_the_static_offset() -> None:

@@ -1,0 +1,92 @@
+"""How much of the Brillouin zone each k-point of a list stands for.
+
+A shifted list is a sample of points each of which stands for its whole star (under {R} and {-R}):
+weight = multiplicity in the list times size of the star. The stars are not all of one size (in fcc the
+published shift lies on a mirror plane: 24 members instead of 48), and pw.x' own weights of such a list
+mean nothing. Equivalent members are computed once.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from farm.errors import InputError
+from farm.kpoints import K_TOLERANCE, FloatArray, IntArray, SpaceGroup, point_keys, star_images
+from workers.rpa.save import Save
+
+WeightRule = Literal["exact", "yambo"]
+
+# A grid is not told from arbitrary points by more divisions than this.
+_MOST_DIVISIONS = 128
+
+
+def kpoint_weights(save: Save, group: SpaceGroup, rule: WeightRule = "exact") -> FloatArray:
+    """Weight of each k-point of the save, shape ``(n_k,)``, sum 1; 0 for equivalents of an earlier one.
+
+    Where the list holds whole stars already (a full grid), or pw.x reduced a Monkhorst-Pack grid, its
+    weights are final. Unequal weights of other lists are multiplicities. ``yambo`` counts stars as
+    YAMBO does, which loses members on coarse grids.
+
+    Raises InputError for a list that is no sampling of the zone (a path of a band structure).
+    """
+    listed = np.flatnonzero(save.weights > 0)
+    kpoints, given = save.kpoints[listed], save.weights[listed]
+    images = star_images(kpoints, group.point_group)
+    _, first, leader = np.unique(images[:, 0], return_index=True, return_inverse=True)
+    if rule == "yambo":
+        tolerance = yambo_tolerance(kpoints)
+        given = given * count_merged(kpoints, group.point_group, tolerance)
+    summed = np.bincount(leader, weights=given)
+    sizes = 1 + np.count_nonzero(np.diff(images[first], axis=1), axis=1)
+    holds_whole_stars = np.array_equal(np.bincount(leader), sizes)
+    if not (save.weights_final or holds_whole_stars):
+        if np.ptp(save.weights[listed]) < K_TOLERANCE:  # no weights were given: they follow from a grid
+            _require_grid(save, kpoints, images)
+        summed *= sizes if rule == "exact" else 1
+    weights = np.zeros(len(save.kpoints))
+    weights[listed[first]] = summed / summed.sum()
+    return weights
+
+
+def _require_grid(save: Save, kpoints: FloatArray, images: IntArray) -> None:
+    """Refuse lists whose stars do not hold every point of the regular grid that the list spans."""
+    divisions = [n for n in map(_divisions, kpoints.T) if n is not None]
+    if len(divisions) == 3:
+        axes = [np.arange(n) / n + k for n, k in zip(divisions, kpoints[0], strict=True)]
+        grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+        if np.isin(point_keys(grid), images).all():
+            return
+    raise InputError(
+        f"{save.directory}: its {len(kpoints)} k-points are no regular grid, nor one of each of its stars",
+        fix="Run the nscf step on a grid, full or reduced by symmetry, not on a path",
+    )
+
+
+def _divisions(coordinates: FloatArray) -> int | None:
+    """The smallest N for which all coordinates differ by multiples of 1/N; None: there is none."""
+    differences = coordinates - coordinates[0]
+    for n in range(1, _MOST_DIVISIONS + 1):
+        if np.abs(differences * n - np.rint(differences * n)).max() < n * 10 * K_TOLERANCE:
+            return n
+    return None
+
+
+def yambo_tolerance(kpoints: FloatArray) -> float:
+    """Below this distance along each axis YAMBO takes two k-points for one: about 1/(10 N_max)."""
+    gaps = [np.diff(np.unique(np.round(np.abs(axis), 6))) for axis in kpoints.T]
+    return min((float(gap[0]) / 10 for gap in gaps if gap.size), default=K_TOLERANCE)
+
+
+def count_merged(kpoints: FloatArray, rotations: IntArray, tolerance: float) -> IntArray:
+    """Members of each star that are further than the tolerance from every one found before."""
+    images = np.einsum("ki,rij->krj", kpoints, rotations)
+    images = np.concatenate([images, -images], axis=1)
+    found = np.zeros(images.shape[:2], dtype=bool)
+    for i in range(images.shape[1]):
+        distance = images[:, i : i + 1] - images[:, :i]
+        distance = np.abs(distance - np.rint(distance)).max(axis=-1)
+        found[:, i] = ~((distance < tolerance) & found[:, :i]).any(axis=1)
+    n_found: IntArray = found.sum(axis=1)
+    return n_found
