@@ -1,7 +1,8 @@
 """What `farm doctor` asks: one line a program, file or service, with the command that mends it.
 
 Other packages join by the entry point group ``farm.checks``: a function without arguments that
-returns a list of :class:`Check`.
+returns a list of :class:`Check`. Who can compute a job joins by ``farm.toy_runs``: a function of a
+job, a scratch directory and a callback for progress that returns one.
 """
 
 from __future__ import annotations

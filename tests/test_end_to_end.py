@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -207,6 +208,23 @@ def test_ctrl_c_leaves_no_job_half_done(farm: Farm, crystals: Path) -> None:
     assert jobs["done"] == farm.status()["store"]["materials"]
     farm.run("up", "--until-idle", "--no-trainer")
     assert farm.status()["jobs"]["done"] == 2
+
+
+def test_the_doctor_runs_a_small_crystal(farm: Farm, tmp_path: Path) -> None:
+    *_, run = json.loads(farm.run("doctor", "--run", "--json"))
+    assert run["ok"], run
+    assert re.search(r"done in \d+\.\d CPU s \(ground_state .*bands .*response ", run["detail"])
+    assert [p for p in (farm.home / "scratch").rglob("*") if p.is_file()] == []
+
+    broken = tmp_path / "bin" / "pw.x"  # answers when asked for its version, and cannot compute
+    broken.parent.mkdir()
+    broken.write_text("#!/bin/sh\necho ' Program PWSCF v.9.9 starts'; exit 1\n")
+    broken.chmod(0o755)
+    farm.environment["PATH"] = f"{broken.parent}{os.pathsep}{farm.environment['PATH']}"
+    *_, run = json.loads(farm.run("doctor", "--run", "--json", code=1))
+    assert "failed after" in run["detail"]
+    texts = Path(run["fix"].rpartition(" ")[2])
+    assert list(texts.rglob("pw-*.out"))
 
 
 def test_without_pw_x_it_says_what_to_install(farm: Farm, tmp_path: Path) -> None:

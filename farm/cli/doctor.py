@@ -8,30 +8,70 @@ import click
 
 from farm.checks import Check, own_checks
 from farm.console import echo_json, screen, settings_of
+from farm.job import Job, Stage
+from farm.settings import Settings
 
-_ABSENT = {True: ("missing", "red"), False: ("optional", "yellow")}
+_ABSENT = {True: ("not ok", "red"), False: ("optional", "yellow")}
 
 
 @click.command()
+@click.option("--run", "with_run", is_flag=True, help="Also compute a small bundled crystal, in seconds.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @click.pass_context
-def doctor(ctx: click.Context, as_json: bool) -> int:
+def doctor(ctx: click.Context, with_run: bool, as_json: bool) -> int:
     """Check programs, pseudopotentials, Redis, GPU and disk.
 
-    Exit code 1 when something the farm needs is missing.
+    With --run, the cheapest bundled crystal goes through pw.x and the response solver at a coarse
+    setting. Exit code 1 when something the farm needs is missing or the run fails.
 
     \b
     farm doctor
+    farm doctor --run
     """
-    checks = own_checks(settings_of(ctx))
+    settings = settings_of(ctx)
+    checks = own_checks(settings)
     for point in entry_points(group="farm.checks"):
         checks += point.load()()
-    failed = any(check.required and not check.ok for check in checks)
+    if not as_json:
+        _print(checks)
+    if with_run:
+        run = _toy_run(settings)
+        checks.append(run)
+        if not as_json:
+            _print([run])
     if as_json:
         echo_json([vars(check) for check in checks])
-    else:
-        _print(checks)
-    return int(failed)
+    return int(any(check.required and not check.ok for check in checks))
+
+
+def _toy_run(settings: Settings) -> Check:
+    try:
+        (point,) = entry_points(group="farm.toy_runs")
+    except ValueError:
+        fix = "Install the farm again: `pip install .` where its source is"
+        return Check(name="run", ok=False, detail="no part that computes is installed", fix=fix)
+    job = _toy_job()
+    with screen(stderr=True).status(f"computing {job.crystal.material_id}") as line:
+
+        def tell(stage: Stage, step: str) -> None:
+            line.update(f"computing {job.crystal.material_id}: {step or stage.value}")
+
+        check: Check = point.load()(job, settings.scratch_dir, tell)
+    return check
+
+
+def _toy_job() -> Job:
+    """The cheapest bundled crystal at a setting that is coarse beyond use."""
+    from farm.cost import predict_cost
+    from farm.crystal import Crystal
+    from farm.protocol import PRESETS, Protocol
+    from farm.sources import read_source
+
+    coarse = {"ecutwfc_ry": 30, "ground_state_kppa": 60, "response_kppa": 60, "gmax_max_mry": 6000}
+    protocol = Protocol.from_dict({**PRESETS["demo"].to_dict(), **coarse})
+    crystals = [item for item in read_source(None) if isinstance(item, Crystal)]
+    cheapest = min(crystals, key=lambda crystal: predict_cost(crystal, protocol).total_cpu_s)
+    return Job(crystal=cheapest, protocol=protocol.to_dict(), protocol_hash=protocol.hash)
 
 
 def _print(checks: list[Check]) -> None:
