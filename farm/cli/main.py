@@ -20,6 +20,9 @@ from farm.errors import FarmError
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoints
 
+# By name: this file may run as __main__.
+_LOGGER = logging.getLogger("farm.cli")
+
 _OWN = {
     "cancel": "farm.cli.control:cancel",
     "doctor": "farm.cli.doctor:doctor",
@@ -110,6 +113,8 @@ def cli(ctx: click.Context, home: str | None, verbose: bool) -> None:
         format="%(asctime)s %(levelname)s %(message)s",
         stream=sys.stderr,
     )
+    if verbose:
+        logging.getLogger("farm").setLevel(logging.DEBUG)
     # kombu and celery report every lost connection; our own lines say the same, once.
     for name in ("kombu", "celery", "amqp", "redis"):
         logging.getLogger(name).setLevel(logging.INFO if verbose else logging.ERROR)
@@ -132,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(0)
     except OSError as error:
         # A full disk, a directory that may not be written: the system says which in one line.
-        logging.getLogger(__name__).info("where it happened", exc_info=True)
+        _LOGGER.debug("where it happened", exc_info=True)
         place = f"{error.filename}: " if error.filename else ""
         click.echo(f"farm: {place}{error.strerror or error}", err=True)
         sys.exit(1)

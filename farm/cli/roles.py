@@ -9,7 +9,7 @@ import click
 
 from farm.broker import broker_url, connect
 from farm.console import begin_role, open_backlog, settings_of, stop_on_signals
-from farm.errors import SettingsError
+from farm.errors import FarmError, SettingsError
 
 
 @click.command()
@@ -58,7 +58,13 @@ def writer(ctx: click.Context) -> None:
 
 
 @click.command()
-@click.option("--port", default=5555, show_default=True, help="Port on the loopback interface.")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=5555,
+    show_default=True,
+    help="Port on the loopback interface.",
+)
 @click.option("--password", help="For user 'farm' (FARM_FLOWER_PASSWORD; default: a random one, printed).")
 @click.pass_context
 def flower(ctx: click.Context, port: int, password: str | None) -> None:
@@ -79,4 +85,7 @@ def flower(ctx: click.Context, port: int, password: str | None) -> None:
         arguments = ["flower", "--address=127.0.0.1", f"--port={port}", f"--basic-auth=farm:{secret}"]
         # Without this anyone logged in can shut workers down.
         arguments += ["--read_only=True"]
-        app.start(arguments)
+        try:
+            app.start(arguments)
+        except OSError as error:
+            raise FarmError(f"port {port}: {error.strerror}", fix="Choose another with --port") from error

@@ -20,20 +20,21 @@ from farm.settings import Settings
 PASSWORD = "open sesame"  # noqa: S105 - of a server that lives for this test
 
 
+def start(settings: Settings, port: int) -> subprocess.Popen[str]:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("FARM_", "FLOWER_"))}
+    environment |= {"FARM_FLOWER_PASSWORD": PASSWORD, "FARM_REDIS_URL": str(settings.redis_url)}
+    command = [sys.executable, "-m", "farm.cli.main", "--home", str(settings.home)]
+    return subprocess.Popen(
+        [*command, "flower", "--port", str(port)], env=environment, stderr=subprocess.PIPE, text=True
+    )
+
+
 @pytest.fixture
 def address(settings: Settings) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("FARM_", "FLOWER_"))}
-    environment |= {"FARM_FLOWER_PASSWORD": PASSWORD, "FARM_REDIS_URL": str(settings.redis_url)}
-    command = [sys.executable, "-m", "farm.cli.main", "--home", str(settings.home)]
-    process = subprocess.Popen(
-        [*command, "flower", "--port", str(port)],
-        env=environment,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = start(settings, port)
     deadline = time.monotonic() + 60
     while status(f"http://127.0.0.1:{port}/healthcheck") is None:
         assert process.poll() is None, process.stderr and process.stderr.read()
@@ -66,8 +67,20 @@ def status(url: str, *, password: str | None = None, method: str = "GET") -> int
 def test_flower_asks_for_the_password_and_changes_nothing(address: str) -> None:
     assert status(f"{address}/") == 401
     assert status(f"{address}/api/tasks") == 401
-    assert status(f"{address}/", password="guess") == 401
+    assert status(f"{address}/", password=PASSWORD[:-1]) == 401
     assert status(f"{address}/", password=PASSWORD) == 200
     assert status(f"{address}/api/tasks", password=PASSWORD) == 200
     for order in ("worker/shutdown/x", "task/revoke/x", "task/async-apply/store.append"):
         assert status(f"{address}/api/{order}", password=PASSWORD, method="POST") == 403
+
+
+def test_a_port_that_is_taken_is_named(settings: Settings) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        process = start(settings, port)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert said.splitlines()[-1] == f"farm: port {port}: Address already in use. Choose another with --port"
+    assert "Traceback" not in said
