@@ -54,7 +54,7 @@ def entry(element: str) -> PseudoEntry:
     except KeyError:
         raise CrystalError(
             f"{element} has no pseudopotential in {SET_NAME}",
-            fix="Leave structures with this element out (`farm seed --exclude`)",
+            fix="Leave structures with this element out",
         ) from None
 
 

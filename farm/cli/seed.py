@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,13 @@ def _elements(ctx: click.Context, parameter: click.Parameter, text: str | None) 
     return symbols
 
 
+def _finite(ctx: click.Context, parameter: click.Parameter, number: float | None) -> float | None:  # noqa: ARG001 - click's signature
+    # Nothing is above or below NaN: it would silently keep all or nothing.
+    if number is not None and not math.isfinite(number):
+        raise click.BadParameter("not a finite number")
+    return number
+
+
 def _engine(ctx: click.Context, parameter: click.Parameter, name: str) -> str:  # noqa: ARG001 - click's signature
     # Queued all the same, such jobs would wait for ever and `farm up --until-idle` with them.
     if Engine(name) is not Engine.NATIVE:
@@ -47,9 +55,15 @@ def _engine(ctx: click.Context, parameter: click.Parameter, name: str) -> str:  
 @click.option("--max-atoms", type=click.IntRange(1), help="Only cells of at most this many atoms.")
 @click.option("--elements", callback=_elements, metavar="A,B,...", help="Only these elements.")
 @click.option("--exclude", callback=_elements, metavar="A,B,...", help="Without these elements.")
-@click.option("--min-gap", type=float, metavar="EV", help="Source's gap at least this, eV.")
 @click.option(
-    "--max-hull", type=float, metavar="EV", help="Source's energy above hull at most this, eV per atom."
+    "--min-gap", type=float, callback=_finite, metavar="EV", help="Source's gap at least this, eV."
+)
+@click.option(
+    "--max-hull",
+    type=float,
+    callback=_finite,
+    metavar="EV",
+    help="Source's energy above hull at most this, eV per atom.",
 )
 @click.option("--space-group", type=click.IntRange(1, 230), help="Only this space group number.")
 @click.option("--limit", type=click.IntRange(1), help="Stop after this many crystals.")

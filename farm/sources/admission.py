@@ -64,7 +64,7 @@ def _refused_unreduced(structure: Structure, source: str, properties: Mapping[st
         return Rejected(
             source,
             f"no pseudopotential in {SET_NAME} for {', '.join(missing)}",
-            "Leave structures with such elements out (`farm seed --exclude`)",
+            "Leave structures with such elements out",
         )
     for key in _MOMENT_KEYS:
         moment = properties.get(key)
