@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from farm.errors import InputError
 from farm.spectrum import DIRECTIONS, Spectrum
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 IPA_COLOUR = "#7f8c8d"
 RPA_COLOUR = "#c0392b"
@@ -51,7 +53,7 @@ def draw_page(materials: Sequence[Drawn], path: Path, *, columns: int = 4) -> No
     axes[0][0].legend(frameon=False, fontsize=9)
     figure.supxlabel("photon energy (eV)", fontsize=10)
     figure.supylabel("Im ε (mean over directions)", fontsize=10)
-    figure.savefig(path, dpi=150)
+    _save(figure, path)
 
 
 def draw_material(material: Drawn, path: Path) -> None:
@@ -74,7 +76,7 @@ def draw_material(material: Drawn, path: Path) -> None:
         )
         axes[1][column].set_xlabel("photon energy (eV)")
     axes[0][0].legend(frameon=False)
-    figure.savefig(path, dpi=150)
+    _save(figure, path)
 
 
 def equivalent_directions(spectrum: Spectrum) -> list[list[int]]:
@@ -89,6 +91,13 @@ def equivalent_directions(spectrum: Spectrum) -> list[list[int]]:
         else:
             groups.append([direction])
     return groups
+
+
+def _save(figure: Figure, path: Path) -> None:
+    try:
+        figure.savefig(path, dpi=150)
+    except ValueError as error:  # a file type that matplotlib does not write
+        raise InputError(f"{path}: {error}", fix="Name a .png, .pdf or .svg file") from error
 
 
 def _bare(axis: Axes, energies: np.ndarray, *, at_zero: bool = True) -> None:

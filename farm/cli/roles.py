@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import sys
-from typing import Any
 
 import click
 
@@ -69,8 +67,6 @@ def flower(ctx: click.Context, port: int, password: str | None) -> None:
     \b
     farm flower --port 5555
     """
-    from celery.bin.celery import celery as celery_command
-
     from farm.queues import make_app
 
     settings = settings_of(ctx)
@@ -83,6 +79,4 @@ def flower(ctx: click.Context, port: int, password: str | None) -> None:
         arguments = ["flower", "--address=127.0.0.1", f"--port={port}", f"--basic-auth=farm:{secret}"]
         # Without this anyone logged in can shut workers down.
         arguments += ["--read_only=True"]
-        run: Any = celery_command
-        sys.argv = ["celery", *arguments]
-        run.main(args=arguments, obj=None, prog_name="celery", standalone_mode=False, app=app)
+        app.start(arguments)

@@ -32,6 +32,8 @@ def show(ctx: click.Context, material: str, plot: Path | None, as_json: bool) ->
     document = _stored(settings, material, plot)
     if document is None:
         document = _queued(settings, material)
+        if plot is not None:
+            raise InputError(f"{material} is {document['state']}: it has no spectra to plot yet")
     if as_json:
         echo_json(document)
     else:

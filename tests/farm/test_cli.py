@@ -161,6 +161,9 @@ def test_show_one_material(
     assert [step["gmax_mry"] for step in document["ladder"]] == [0, 2000]
     assert document["state"] == "done"
     assert "2000" in run("show", "MgO")[1]  # by formula, as text
+    code, _, err = run("show", "periclase", "--plot", str(settings.home / "MgO.foo"))
+    assert (code, err.count("\n")) == (2, 1)
+    assert "Name a .png, .pdf or .svg file" in err
     archive = settings.home / "out.npz"
     assert run("export", str(archive))[0] == 0
     assert archive.stat().st_size > 0
@@ -222,6 +225,16 @@ def test_seed_queues_the_good_and_names_the_bad(run: Run, backlog: Backlog, tmp_
     assert "rejected " + str(source / "bad.json") + ", [/red]: " in out
     assert "skipped 1: ready in this farm already" in out
     assert run("seed", str(source / "bad.json"))[0] == 1
+
+
+def test_a_job_that_has_not_run_has_nothing_to_plot(
+    run: Run, backlog: Backlog, settings: Settings, make_job: MakeJob
+) -> None:
+    backlog.enqueue([make_job("One", 1.0)])
+    assert json.loads(run("show", "One", "--json")[1])["state"] == "ready"
+    code, out, err = run("show", "One", "--plot", str(settings.home / "x.png"))
+    assert (code, out) == (2, "")
+    assert "One is ready: it has no spectra to plot yet" in err
 
 
 def test_what_the_store_lost_is_queued_again(

@@ -18,11 +18,16 @@ from farm.kpoints import FloatArray, shifted_grid
 Site = tuple[str, tuple[float, float, float]]
 
 
-def crystal(name: str, lattice: FloatArray, sites: Sequence[Site]) -> Crystal:
+def crystal(name: str, lattice: FloatArray, atoms: Sequence[Site]) -> Crystal:
     """A crystal of rows ``lattice`` in angstrom and fractional sites."""
     rows = tuple((float(a), float(b), float(c)) for a, b, c in lattice)
-    folded = tuple((x % 1, y % 1, z % 1) for _, (x, y, z) in sites)
-    return Crystal(name, rows, tuple(symbol for symbol, _ in sites), folded)
+    folded = tuple((x % 1, y % 1, z % 1) for _, (x, y, z) in atoms)
+    return Crystal(name, rows, tuple(symbol for symbol, _ in atoms), folded)
+
+
+def sites(of: Crystal) -> list[Site]:
+    """Its species and positions."""
+    return list(zip(of.species, of.frac_coords, strict=True))
 
 
 def turned(original: Crystal, rotation: Rotation) -> Crystal:
@@ -32,20 +37,14 @@ def turned(original: Crystal, rotation: Rotation) -> Crystal:
 
 def moved(original: Crystal, shift: tuple[float, float, float]) -> Crystal:
     """Every atom shifted by the same fractional vector."""
-    sites = [
-        (s, tuple(np.add(x, shift))) for s, x in zip(original.species, original.frac_coords, strict=True)
-    ]
-    return crystal(original.material_id, original.lattice, sites)
+    there = [(s, tuple(np.add(x, shift))) for s, x in sites(original)]
+    return crystal(original.material_id, original.lattice, there)
 
 
 def doubled(original: Crystal) -> Crystal:
     """The supercell with twice the first cell vector."""
-    sites = [
-        (s, ((x + copy) / 2, y, z))
-        for s, (x, y, z) in zip(original.species, original.frac_coords, strict=True)
-        for copy in (0, 1)
-    ]
-    return crystal(original.material_id, original.lattice * [[2], [1], [1]], sites)
+    both = [(s, ((x + copy) / 2, y, z)) for s, (x, y, z) in sites(original) for copy in (0, 1)]
+    return crystal(original.material_id, original.lattice * [[2], [1], [1]], both)
 
 
 def monoclinic(a: float, b: float, c: float, beta: float) -> FloatArray:
@@ -58,33 +57,33 @@ def boron_nitride_triclinic() -> Crystal:
     """Zincblende BN strained in every component: P1, no operation but the identity."""
     zincblende = fcc(3.615, ("B", "N"))
     strain = np.array([[1.03, 0.04, -0.03], [0.0, 0.96, 0.05], [0.0, 0.0, 1.02]])
-    sites = [("B", (0.0, 0.0, 0.0)), ("N", (0.27, 0.24, 0.26))]
-    return crystal("BN", zincblende.lattice @ strain, sites)
+    atoms = [("B", (0.0, 0.0, 0.0)), ("N", (0.27, 0.24, 0.26))]
+    return crystal("BN", zincblende.lattice @ strain, atoms)
 
 
 def hydrogen_fluoride() -> Crystal:
     """Zigzag chains of HF along b, P2_1: a screw axis and no inversion."""
     general = (("F", (0.18, 0.0, 0.03)), ("H", (0.05, 0.186, 0.02)))
-    sites = [(s, x) for s, (u, v, w) in general for x in ((u, v, w), (-u, v + 0.5, -w))]
-    return crystal("HF", monoclinic(3.4, 4.33, 3.5, 101.0), sites)
+    atoms = [(s, x) for s, (u, v, w) in general for x in ((u, v, w), (-u, v + 0.5, -w))]
+    return crystal("HF", monoclinic(3.4, 4.33, 3.5, 101.0), atoms)
 
 
 def lithium_fluoride_glide() -> Crystal:
     """Distorted rock salt with nothing but an n glide plane left: Pn, a setting of Pc."""
     general = (("Li", (0.0, 0.25, 0.0)), ("F", (0.53, 0.77, 0.02)))
-    sites = [(s, x) for s, (u, v, w) in general for x in ((u, v, w), (u + 0.5, -v, w + 0.5))]
-    return crystal("LiF", monoclinic(2.80, 2.95, 4.05, 96.0), sites)
+    atoms = [(s, x) for s, (u, v, w) in general for x in ((u, v, w), (u + 0.5, -v, w + 0.5))]
+    return crystal("LiF", monoclinic(2.80, 2.95, 4.05, 96.0), atoms)
 
 
 def lithium_hydride_monoclinic() -> Crystal:
     """Eight atoms in general positions of P2_1/c."""
     general = (("Li", (0.24, 0.02, 0.27)), ("H", (0.23, 0.49, 0.21)))
-    sites = [
+    atoms = [
         (s, x)
         for s, (u, v, w) in general
         for x in ((u, v, w), (-u, v + 0.5, 0.5 - w), (-u, -v, -w), (u, 0.5 - v, w + 0.5))
     ]
-    return crystal("LiH", monoclinic(4.1, 4.0, 4.3, 98.0), sites)
+    return crystal("LiH", monoclinic(4.1, 4.0, 4.3, 98.0), atoms)
 
 
 def boron_nitride_rhombohedral() -> Crystal:

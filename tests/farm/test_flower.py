@@ -1,0 +1,73 @@
+"""``farm flower``: a real server that asks for the password and changes nothing."""
+
+from __future__ import annotations
+
+import base64
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+
+from farm.settings import Settings
+
+PASSWORD = "open sesame"  # noqa: S105 - of a server that lives for this test
+
+
+@pytest.fixture
+def address(settings: Settings) -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("FARM_", "FLOWER_"))}
+    environment |= {"FARM_FLOWER_PASSWORD": PASSWORD, "FARM_REDIS_URL": str(settings.redis_url)}
+    command = [sys.executable, "-m", "farm.cli.main", "--home", str(settings.home)]
+    process = subprocess.Popen(
+        [*command, "flower", "--port", str(port)],
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while status(f"http://127.0.0.1:{port}/healthcheck") is None:
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    yield f"http://127.0.0.1:{port}"
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 0, said
+    assert "Traceback" not in said
+
+
+def status(url: str, *, password: str | None = None, method: str = "GET") -> int | None:
+    """The HTTP status; None where nobody listens yet."""
+    request = urllib.request.Request(url, method=method)  # noqa: S310 - our own server
+    if password is not None:
+        words = base64.b64encode(f"farm:{password}".encode()).decode()
+        request.add_header("Authorization", f"Basic {words}")
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - our own server
+            code: int = answer.status
+            return code
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code
+    except urllib.error.URLError:
+        return None
+
+
+def test_flower_asks_for_the_password_and_changes_nothing(address: str) -> None:
+    assert status(f"{address}/") == 401
+    assert status(f"{address}/api/tasks") == 401
+    assert status(f"{address}/", password="guess") == 401
+    assert status(f"{address}/", password=PASSWORD) == 200
+    assert status(f"{address}/api/tasks", password=PASSWORD) == 200
+    for order in ("worker/shutdown/x", "task/revoke/x", "task/async-apply/store.append"):
+        assert status(f"{address}/api/{order}", password=PASSWORD, method="POST") == 403
