@@ -2,11 +2,11 @@
 
     python benchmarks/rpa_against_yambo.py REFERENCE_DIR [NAME...] [--pseudo-dir D] [--work D] [--repeats 3]
 
-REFERENCE_DIR (default: $YAMBO_REFERENCE) holds one directory a crystal with ``scf.in``, ``nscf.in``, the YAMBO spectra
-``o-*.eps_q1_inv_rpa_dyson`` and ``timings.json``. pw.x is rerun there (kept between calls). The solver
-runs as `farm response`, one thread, for all steps to 10 Ry and all directions: user + system seconds of
-the whole process, start-up included. YAMBO's are p2y + setup + its runs, which went only as far as its
-own ladder, along one direction (h-BN and wurtzite BN two).
+REFERENCE_DIR (default: $YAMBO_REFERENCE) holds one directory a crystal with ``scf.in``, ``nscf.in``,
+the YAMBO spectra ``o-*.eps_q1_inv_rpa_dyson`` and ``timings.json``. pw.x is rerun there (kept between
+calls). The solver runs as `farm response`, one thread, for all steps to 10 Ry and all directions: user +
+system seconds of the whole process, start-up included. YAMBO's are p2y + setup + its runs, which went
+only as far as its own ladder, along one direction (h-BN and wurtzite BN two).
 """
 
 from __future__ import annotations
