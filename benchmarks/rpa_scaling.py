@@ -3,10 +3,10 @@
     python benchmarks/rpa_scaling.py [--work DIR] [--pseudo-dir DIR]
 
 GeS (Pnma, 8 atoms, 40 filled bands of 60, 60 Ry, 8 k-points; pw.x runs once, a few minutes, and is
-kept), treated without its symmetry: the full matrix of up to 10 Ry. One thread. Two parts are told
-apart: the sum over k-points (pair densities, velocities, spectral matrix), and the Dyson equation at
-401 photon energies, which does not depend on them. More than 8 k-points are the same ones again. Each quantity is varied with the others at their
-largest; exponents are the slopes of log t against log x.
+kept), treated without its symmetry: the full matrix of up to 10 Ry. More k-points are the same ones
+again. One thread. Two parts are told apart: the sum over k-points (pair densities, velocities, spectral
+matrix), and the Dyson equation at 401 photon energies, which does not depend on them. Each quantity is
+varied with the others at their largest; exponents are the slopes of log t against log x.
 """
 
 from __future__ import annotations
