@@ -2,11 +2,11 @@
 
     python benchmarks/rpa_against_yambo.py REFERENCE_DIR [NAME...] [--pseudo-dir D] [--work D] [--repeats 3]
 
-REFERENCE_DIR holds one directory a crystal with ``scf.in``, ``nscf.in``, the YAMBO spectra
-``o-*.eps_q1_inv_rpa_dyson`` and ``timings.json``. pw.x is rerun there (kept between calls). The solver
-runs as `farm response`, one thread, for all steps to 10 Ry and all directions: user + system seconds of
-the whole process, start-up included. YAMBO's are p2y + setup + its runs, which went only as far as its
-own ladder, along one direction (h-BN and wurtzite BN two).
+REFERENCE_DIR (default: $YAMBO_REFERENCE) holds one directory a crystal with ``scf.in``, ``nscf.in``,
+the YAMBO spectra ``o-*.eps_q1_inv_rpa_dyson`` and ``timings.json``. pw.x is rerun there (kept between
+calls). The solver runs as `farm response`, one thread, for all steps to 10 Ry and all directions: user +
+system seconds of the whole process, start-up included. YAMBO's are p2y + setup + its runs, which went
+only as far as its own ladder, along one direction (h-BN and wurtzite BN two).
 """
 
 from __future__ import annotations
@@ -116,12 +116,15 @@ def compare(name: str, reference: Path, ours: dict[str, np.ndarray], ours_s: flo
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("reference", type=Path)
+    parser.add_argument("reference", type=Path, nargs="?", default=os.environ.get("YAMBO_REFERENCE"))
     parser.add_argument("names", nargs="*", help="crystals (default: all on grids YAMBO treats exactly)")
     parser.add_argument("--pseudo-dir", type=Path, default=pseudopotential_directory())
     parser.add_argument("--work", type=Path, default=Path("benchmarks/work/rpa_against_yambo"))
     parser.add_argument("--repeats", type=int, default=3)
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
+    if arguments.reference is None:
+        print("skipped: needs YAMBO reference runs, as an argument or in YAMBO_REFERENCE")
+        return
     names = arguments.names or [
         p.parent.name
         for p in sorted(arguments.reference.glob("*/timings.json"))

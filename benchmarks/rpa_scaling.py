@@ -3,9 +3,10 @@
     python benchmarks/rpa_scaling.py [--work DIR] [--pseudo-dir DIR]
 
 GeS (Pnma, 8 atoms, 40 filled bands of 60, 60 Ry, 8 k-points; pw.x runs once, a few minutes, and is
-kept), treated without its symmetry: the full matrix of up to 10 Ry. One thread; CPU seconds of the
-response alone. Each quantity is varied with the others at their largest; exponents are the slopes of
-log t against log x over the last three points.
+kept), treated without its symmetry: the full matrix of up to 10 Ry. More k-points are the same ones
+again. One thread. Two parts are told apart: the sum over k-points (pair densities, velocities, spectral
+matrix), and the Dyson equation at 401 photon energies, which does not depend on them. Each quantity is
+varied with the others at their largest; exponents are the slopes of log t against log x.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 
@@ -28,7 +31,9 @@ from farm.pseudopotentials import pseudopotential_directory
 from farm.spectrum import energy_grid_ev
 from workers.rpa.response import ResponseRequest, response_of
 from workers.rpa.save import Save, read_save
+from workers.rpa.transitions import accumulate
 from workers.rpa.upf import read_pseudopotentials
+from workers.rpa.wavefunctions import Wavefunctions, read_wavefunctions
 
 NO_SYMMETRY = SpaceGroup(1, "P1", np.eye(3, dtype=np.int64)[None], np.zeros((1, 3)))
 N_KPOINTS = 8
@@ -81,34 +86,60 @@ def calculation(work: Path, pseudo_dir: Path) -> Save:
     return read_save(work / "out" / "GeS.save")
 
 
-def cpu_s(save: Save, gmax_mry: int) -> tuple[float, int]:
-    """CPU seconds of one response, and its number of G vectors."""
+def cpu_s(save: Save, gmax_mry: int) -> tuple[float, float, int]:
+    """CPU seconds of the sum over k-points and of the Dyson equation, and the number of G vectors."""
     request = ResponseRequest(gmax_mry=(0, gmax_mry), energies_ev=energy_grid_ev(), damping_ev=0.3)
     pseudos = read_pseudopotentials(save, None)
-    before = time.process_time()
-    result = response_of(save, pseudos, request, NO_SYMMETRY)
-    return time.process_time() - before, result.n_g[-1]
+    start = time.process_time()
+    ends: list[float] = []
+
+    def timed(*arguments: Any) -> Any:
+        slabs = accumulate(*arguments)
+        ends.append(time.process_time())
+        return slabs
+
+    patch = mock.patch.multiple("workers.rpa.transitions", read_wavefunctions=read_again)
+    # Repeated points are one star: their weights are given.
+    weights = mock.patch("workers.rpa.response.kpoint_weights", lambda save, *_: save.weights)
+    with patch, weights, mock.patch("workers.rpa.response.accumulate", timed):
+        result = response_of(save, pseudos, request, NO_SYMMETRY)
+    return ends[0] - start, time.process_time() - ends[0], result.n_g[-1]
 
 
-def first_kpoints(save: Save, n: int) -> Save:
-    """The first k-points only; their weights are taken as they are."""
+def insulating(save: Save, wanted: int) -> Save:
+    """With another number of filled bands, near ``wanted``, that leaves a gap: fewer or more pairs."""
+    levels = save.eigenvalues[0]
+    gaps = (levels[:, 1:] - levels[:, :-1]).min(axis=0)
+    near = range(max(0, wanted - 3), min(wanted + 2, len(gaps)))
+    return replace(save, n_valence=(1 + max(near, key=lambda i: gaps[i]),))
+
+
+def with_kpoints(save: Save, n: int) -> Save:
+    """With n k-points: the calculated ones over and over; their weights are taken as they are."""
+    again = np.arange(n) % N_KPOINTS
     return replace(
         save,
-        kpoints=save.kpoints[:n],
+        kpoints=save.kpoints[again],
         weights=np.full(n, 1 / n),
         weights_final=True,
-        n_plane_waves=save.n_plane_waves[:n],
-        eigenvalues=save.eigenvalues[:, :n],
+        n_plane_waves=save.n_plane_waves[again],
+        eigenvalues=save.eigenvalues[:, again],
     )
 
 
-def table(title: str, sizes: Sequence[int], seconds: Sequence[float]) -> None:
-    """Print a row a size, and the exponent."""
-    print(f"\n{title:>12}   CPU s")
-    for size, time_s in zip(sizes, seconds, strict=True):
-        print(f"{size:12d} {time_s:7.2f}")
-    slope = np.polyfit(np.log(sizes[-3:]), np.log(seconds[-3:]), 1)[0]
-    print(f"    exponent {slope:7.2f}")
+def read_again(save: Save, index: int, spin: int) -> Wavefunctions:
+    """The file of the k-point that this one repeats."""
+    return read_wavefunctions(save, index % N_KPOINTS, spin)
+
+
+def table(title: str, rows: Sequence[tuple[int, float, float]]) -> None:
+    """Print size, seconds of the sum over k-points, seconds of the Dyson equation; and the exponents."""
+    print(f"\n{title:>12}  sum over k/s  Dyson/s")
+    for size, sum_s, dyson_s in rows:
+        print(f"{size:12d} {sum_s:12.2f} {dyson_s:8.2f}")
+    logs = np.log(np.array(rows))
+    sum_slope, dyson_slope = np.polyfit(logs[:, 0], logs[:, 1:], 1)[0]
+    print(f"    exponent {sum_slope:11.2f} {dyson_slope:8.2f}")
 
 
 def main() -> None:
@@ -120,18 +151,14 @@ def main() -> None:
     n_valence, n_bands = save.n_valence[0], save.n_bands
     print(f"GeS: {n_valence} filled bands of {n_bands}, {int(save.n_plane_waves.max())} plane waves")
 
-    counts = (1, 2, 4, 8)
-    table("k-points", counts, [cpu_s(first_kpoints(save, n), 10000)[0] for n in counts])
-
-    # As many filled bands as it takes; the others count as empty no more than they cost.
-    filled = (5, 10, 20, 40)
-    table(
-        "pairs",
-        [v * (n_bands - v) for v in filled],
-        [cpu_s(replace(save, n_valence=(v,)), 10000)[0] for v in filled],
-    )
+    cpu_s(with_kpoints(save, 1), 2000)  # libraries loaded
+    table("k-points", [(n, *cpu_s(with_kpoints(save, n), 10000)[:2]) for n in (8, 16, 32, 64)])
+    save = with_kpoints(save, 32)
+    chosen = [insulating(save, n) for n in (5, 10, 16, n_valence)]
+    pairs = [s.n_valence[0] * (n_bands - s.n_valence[0]) for s in chosen]
+    table("pairs", [(n, *cpu_s(s, 10000)[:2]) for n, s in zip(pairs, chosen, strict=True)])
     found = [cpu_s(save, gmax) for gmax in (2000, 4000, 6000, 8000, 10000)]
-    table("G vectors", [n_g for _, n_g in found], [s for s, _ in found])
+    table("G vectors", [(n_g, sum_s, dyson_s) for sum_s, dyson_s, n_g in found])
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"\nPeak memory of all of this: {peak_mb:.0f} MB")
 

@@ -81,9 +81,6 @@ def test_response_is_a_tensor(name: str, low_symmetry_save: SaveOf, run_pw: RunP
             assert distance(ours.eps[step, axis], expected[axis]) < 3e-4
 
 
-@pytest.mark.xfail(
-    strict=True, reason="operations of a cell that has its symmetry within the tolerance are not orthogonal"
-)
 @pytest.mark.parametrize("name", ["R3m", "R-3m"])
 def test_cell_symmetric_within_the_tolerance(name: str, low_symmetry_save: SaveOf, run_pw: RunPw) -> None:
     # As lengths and angles of five digits leave it: spglib finds the symmetry all the same.

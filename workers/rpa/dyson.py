@@ -30,7 +30,7 @@ def kernel(
 
 def macroscopic(
     device: Device,
-    spectral: Array,
+    slabs: list[Array],
     g: ComplexArray,
     n_heads: int,
     n_functions: tuple[int, ...],
@@ -39,25 +39,38 @@ def macroscopic(
 ) -> ComplexArray:
     """eps_M for each Gmax, head and photon energy, shape ``(n_gmax, n_heads, n_photon)``.
 
-    spectral:    S on the device, shape ``(n_nodes, n, n)``, heads first
+    slabs:       of the spectral matrix S on the device, heads first; see SpectralMatrix
     g:           kernel at the nodes, shape ``(n_photon, n_nodes)``
     n_functions: functions of the body that each Gmax takes
     block_bytes: dielectric matrices of as many photon energies at a time as fit into this
     """
-    n_nodes, size, _ = spectral.shape
-    flat = spectral.reshape(n_nodes, size * size)
-    kind = np.float32 if "float32" in str(spectral.dtype) else np.float64
-    identity = device.put(np.eye(size, dtype=kind))
+    size = slabs[-1].shape[2]
     block = max(1, block_bytes // (16 * size * size))
     result = np.empty((len(n_functions), n_heads, len(g)), dtype=np.complex128)
     for start in range(0, len(g), block):
         part = slice(start, start + block)
-        real, imag = device.put(g.real[part].astype(kind)), device.put(g.imag[part].astype(kind))
-        chi = (real @ flat).reshape(-1, size, size) + 1j * (imag @ flat).reshape(-1, size, size)
-        eps = identity - chi
+        eps = _dielectric_matrix(device, slabs, g[part])
         for i, n_body in enumerate(n_functions):
             result[i, :, part] = device.get(_schur(device, eps, n_heads, n_heads + n_body)).T
     return result
+
+
+def _dielectric_matrix(device: Device, slabs: list[Array], g: ComplexArray) -> Array:
+    """1 - sum_n g(w, E_n) S(E_n), shape ``(n_photon, n, n)``, in the precision of S."""
+    single = "float32" in str(slabs[0].dtype)
+    size, n_photon = slabs[-1].shape[2], len(g)
+    # Real and imaginary part in one product: S is read once.
+    parts = np.concatenate([g.real, g.imag]).astype(np.float32 if single else np.float64)
+    kernels = device.put(parts)
+    eps = device.zeros((n_photon, size, size), np.complex64 if single else np.complex128)
+    for slab in slabs:
+        n_nodes, rows, end = slab.shape
+        chi = (kernels @ slab.reshape(n_nodes, rows * end)).reshape(2, n_photon, rows, end)
+        eps[:, end - rows : end, :end] = -(chi[0] + 1j * chi[1])
+        eps[:, : end - rows, end - rows : end] = eps[:, end - rows : end, : end - rows].swapaxes(1, 2)
+    diagonal = np.arange(size)
+    eps[:, diagonal, diagonal] += 1
+    return eps
 
 
 def _schur(device: Device, eps: Array, n_heads: int, end: int) -> Array:

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from farm.errors import InputError
+from workers.rpa.spectral import slab_bounds
 from workers.rpa.symmetry import Channel
+
+# More than this makes nothing faster.
+_LARGEST_SHARE_BYTES = 192 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +28,9 @@ class MatrixMemory:
 
         Raises InputError where not even single precision fits.
         """
-        entries = n_nodes * sum((len(p.directions) + p.n_functions[-1]) ** 2 for p in parts)
-        largest = max(len(p.directions) + p.n_functions[-1] for p in parts)
+        sizes = [len(p.directions) + p.n_functions[-1] for p in parts]
+        entries = n_nodes * sum((b - a) * b for size in sizes for a, b in slab_bounds(size))
+        largest = max(sizes)
         limit = memory_mb * 2**20
         double = 8 * entries <= limit / 8
         rest = limit - (8 if double else 4) * entries
@@ -37,6 +42,6 @@ class MatrixMemory:
                 f"{memory_mb:.0f} MB are allowed",
                 fix="Raise --memory-mb or lower the largest --gmax-mry",
             )
-        share = int(min(rest / 4, 64 * 2**20))
+        share = int(min(rest / 4, _LARGEST_SHARE_BYTES))
         dtype = np.float64 if double else np.float32
         return cls(dtype=dtype, buffer_bytes=share // len(parts), block_bytes=share)

@@ -155,10 +155,10 @@ def response_of(
     spectral = accumulate(device, save, pseudos, weights, basis, on_progress)
     g = kernel(photon_ev / HARTREE_EV, nodes.energies, damping, request.green_function)
     eps = np.empty((len(request.gmax_mry), len(directions), photon_ev.size), dtype=np.complex128)
-    for part, matrix in zip(parts, spectral, strict=True):
+    for part, slabs in zip(parts, spectral, strict=True):
         n_heads = len(part.directions)
         eps[:, list(part.directions)] = macroscopic(
-            device, matrix.finish(), g, n_heads, part.n_functions, block_bytes=memory.block_bytes
+            device, slabs, g, n_heads, part.n_functions, block_bytes=memory.block_bytes
         )
     eps = eps[:, equivalent_directions(ops, directions)]
     eps = interpolate(eps, photon_ev, request.energies_ev)

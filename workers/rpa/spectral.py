@@ -19,6 +19,8 @@ from workers.rpa.device import Array, Device
 NODES_PER_DAMPING = 8
 # Beyond the last photon energy and this many dampings g is smooth on a larger scale: nodes spread out.
 _MARGIN_DAMPINGS = 8
+# A matrix of several slabs costs little more than half of its square.
+_SLAB_ROWS = 96
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,11 +79,17 @@ def _stretched(energies: FloatArray, uniform_end: float, stretch: float) -> Floa
     return np.minimum(energies, uniform_end) + stretch * np.log1p(beyond / stretch)
 
 
+def slab_bounds(size: int) -> list[tuple[int, int]]:
+    """Rows of each slab: a symmetric matrix is kept as the rows a to b of its first b columns."""
+    return [(a, min(a + _SLAB_ROWS, size)) for a in range(0, size, _SLAB_ROWS)]
+
+
 class SpectralMatrix:
     """Accumulates S_ij(E_n) of one channel.
 
-    The matrix has shape ``(n_nodes, n, n)``, real symmetric; heads come first, then the functions of
-    the body by |G|. Amplitudes are single precision; their sums are double where ``dtype`` is.
+    S is real symmetric for each of the nodes; heads come first, then the functions of the body by
+    |G|. What is kept are the slabs of its lower triangle, each of shape ``(n_nodes, b - a, b)``.
+    Amplitudes are single precision; their sums are double where ``dtype`` is.
     """
 
     def __init__(
@@ -97,7 +105,8 @@ class SpectralMatrix:
         """``n_samples`` amplitudes of length ``size`` belong to each transition."""
         self._device = device
         self.nodes = nodes
-        self._matrix = device.zeros((nodes.count, size, size), dtype)
+        self._bounds = slab_bounds(size)
+        self._slabs = [device.zeros((nodes.count, b - a, b), dtype) for a, b in self._bounds]
         self._capacity = max(1, buffer_bytes // (4 * n_samples * size))
         self._rows = device.zeros((self._capacity, n_samples, size), np.float32)
         self._energies: list[FloatArray] = []
@@ -118,10 +127,10 @@ class SpectralMatrix:
         self._used += n
         return self._rows[self._used - n : self._used]
 
-    def finish(self) -> Array:
-        """The accumulated matrix."""
+    def finish(self) -> list[Array]:
+        """The slabs, with everything that was added."""
         self._flush()
-        return self._matrix
+        return self._slabs
 
     def _flush(self) -> None:
         if not self._used:
@@ -137,5 +146,7 @@ class SpectralMatrix:
             x = self._rows[order[start:end]].reshape(-1, size)
             shares = weights[start * n_samples : end * n_samples]
             for j in range(4):
-                self._matrix[cell + j] += (x * shares[:, j : j + 1]).T @ x
+                weighted = (x * shares[:, j : j + 1]).T
+                for (a, b), slab in zip(self._bounds, self._slabs, strict=True):
+                    slab[cell + j] += weighted[a:b] @ x[:, :b]
         self._energies, self._used = [], 0

@@ -25,7 +25,7 @@ import numpy as np
 
 from farm.kpoints import FloatArray, IntArray, SpaceGroup
 from farm.spectrum import ComplexArray
-from workers.rpa.gvectors import GVectors
+from workers.rpa.gvectors import GVectors, symmetric_metric
 from workers.rpa.wavefunctions import SingleComplexArray
 
 _AXIS_TOLERANCE = 1e-6
@@ -85,8 +85,16 @@ class Operations:
 
 
 def operations(group: SpaceGroup, lattice: FloatArray) -> Operations:
-    """The operations of ``group`` for a cell with rows ``lattice`` (any unit)."""
-    columns = lattice.T
+    """The operations of ``group`` for a cell with rows ``lattice`` (any unit).
+
+    A cell that has its symmetry only within spglib's tolerance is first strained to have it exactly:
+    rotations that are not quite orthogonal would count one direction as several.
+    """
+    # The metric L L^T averaged over the group is that of L S, with S symmetric: the nearest such cell.
+    metric = symmetric_metric(lattice, group.point_group.transpose(0, 2, 1))
+    inverse = np.linalg.inv(lattice)
+    values, vectors = np.linalg.eigh(inverse @ metric @ inverse.T)
+    columns = (lattice @ (vectors * np.sqrt(values)) @ vectors.T).T
     cartesian = columns @ group.rotations @ np.linalg.inv(columns)
     return Operations(group.rotations, group.translations, cartesian)
 

@@ -42,8 +42,8 @@ def accumulate(
     weights: FloatArray,
     basis: Basis,
     on_progress: Progress | None = None,
-) -> list[SpectralMatrix]:
-    """The spectral matrix of each channel, summed over spins and the k-points of non-zero weight."""
+) -> list[list[Array]]:
+    """Slabs of the spectral matrix of each channel, summed over spins and k-points of non-zero weight."""
     amplitudes = [Amplitudes(device, part) for part in basis.channels]
     memory = basis.memory
     spectral = [
@@ -72,7 +72,7 @@ def accumulate(
             amplitude.fill(matrix.reserve(energies.ravel()), scale, heads, densities)
         if on_progress is not None:
             on_progress(done, len(states))
-    return spectral
+    return [matrix.finish() for matrix in spectral]
 
 
 class Amplitudes:
