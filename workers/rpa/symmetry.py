@@ -14,7 +14,6 @@ at 10 Ry shrinks from 169 G vectors to 30 functions.
 Off-diagonal elements of the symmetric tensor eps follow from diagonal ones along the bisectors,
 eps_xy = eps(x+y) - (eps_xx + eps_yy)/2: one mechanism serves both.
 
-An operation S = {R|t} maps exp(i G . r) to exp(-i RG . t) exp(i RG . r).
 """
 
 from __future__ import annotations
@@ -24,34 +23,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from farm.kpoints import FloatArray, IntArray, SpaceGroup
-from farm.spectrum import ComplexArray
+from workers.rpa.adapted_functions import Block, Images, Operations, blocks, functions_of_star, stars_of
 from workers.rpa.gvectors import GVectors, symmetric_metric
-from workers.rpa.wavefunctions import SingleComplexArray
 
 _AXIS_TOLERANCE = 1e-6
-
-# Stars are put together into matrices of about this many entries: small enough to skip most zeros,
-# large enough to be few.
-_BLOCK_ENTRIES = 4096
 
 AXES = np.eye(3)
 # Pairs of axes whose off-diagonal element a bisector gives: xy, yz, zx.
 OFF_DIAGONAL = ((0, 1), (1, 2), (2, 0))
 BISECTORS = np.array([AXES[a] + AXES[b] for a, b in OFF_DIAGONAL]) / np.sqrt(2)
-
-
-@dataclass(frozen=True, eq=False)
-class Block:
-    """Some of the functions of a channel: whole stars of G.
-
-    members:   indices of G, shape ``(n_members,)``
-    functions: which of the channel's functions these are
-    matrix:    C f_i / |G|, shape ``(n_members, n_cosets * n)`` for n functions, coset first
-    """
-
-    members: IntArray
-    functions: slice
-    matrix: SingleComplexArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,20 +48,6 @@ class Channel:
     heads: FloatArray
     blocks: tuple[Block, ...]
     n_functions: tuple[int, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Operations:
-    """The space group acting on positions, on G and on Cartesian vectors.
-
-    rotations:    on fractional positions, integer, shape ``(n, 3, 3)``
-    translations: fractional, shape ``(n, 3)``
-    cartesian:    orthogonal matrices, shape ``(n, 3, 3)``
-    """
-
-    rotations: IntArray
-    translations: FloatArray
-    cartesian: FloatArray
 
 
 def operations(group: SpaceGroup, lattice: FloatArray) -> Operations:
@@ -116,11 +82,11 @@ def equivalent_directions(ops: Operations, directions: FloatArray) -> list[int]:
 
 def channels(ops: Operations, gvectors: GVectors, directions: FloatArray) -> tuple[Channel, ...]:
     """One channel for each set of inequivalent directions with the same H and character."""
-    images, phases = _images(ops, gvectors.millers)
+    images = Images.of(ops, gvectors.millers)
     grouped: dict[bytes, list[int]] = {}
     for i in sorted(set(equivalent_directions(ops, directions))):
         grouped.setdefault(_character(ops, directions[i]).tobytes(), []).append(i)
-    return tuple(_channel(ops, gvectors, images, phases, directions, same) for same in grouped.values())
+    return tuple(_channel(ops, gvectors, images, directions, same) for same in grouped.values())
 
 
 def _character(ops: Operations, direction: FloatArray) -> IntArray:
@@ -131,30 +97,19 @@ def _character(ops: Operations, direction: FloatArray) -> IntArray:
 
 
 def _channel(
-    ops: Operations,
-    gvectors: GVectors,
-    images: IntArray,
-    phases: ComplexArray,
-    directions: FloatArray,
-    chosen: list[int],
+    ops: Operations, gvectors: GVectors, images: Images, directions: FloatArray, chosen: list[int]
 ) -> Channel:
     character = _character(ops, directions[chosen[0]])
-    inside = np.flatnonzero(character)
-    stars = _orbits(gvectors.millers, images)
-    rows = [
-        [
-            row
-            for orbit in _orbits(gvectors.millers, images[inside], star)
-            for row in _orbit_functions(orbit, images[inside], phases[inside], character[inside])
-        ]
-        for star, _ in stars
-    ]
-    starts = np.array([star[0] for (star, _), here in zip(stars, rows, strict=True) for _ in here])
-    reps = _coset_representatives(ops, directions[chosen[0]])
+    inside = images.only(np.flatnonzero(character))
+    stars = stars_of(images)
+    functions = [functions_of_star(star, inside, character[character != 0]) for star in stars]
+    # By |G|: stars are in that order, and each lies in one shell.
+    starts = np.array([star[0] for star, here in zip(stars, functions, strict=True) for _ in here])
+    cosets = _coset_representatives(ops, directions[chosen[0]])
     return Channel(
         directions=tuple(chosen),
-        heads=np.einsum("cij,dj->cdi", ops.cartesian[reps], directions[chosen]),
-        blocks=_blocks([star for star, _ in stars], rows, images[reps], phases[reps], gvectors),
+        heads=np.einsum("cij,dj->cdi", ops.cartesian[cosets], directions[chosen]),
+        blocks=blocks(stars, functions, images.only(cosets), gvectors.lengths),
         n_functions=tuple(int(np.count_nonzero(starts < n)) for n in gvectors.n_g),
     )
 
@@ -167,97 +122,3 @@ def _coset_representatives(ops: Operations, direction: FloatArray) -> list[int]:
         if all(abs(abs(image @ images[j]) - 1) > _AXIS_TOLERANCE for j in found):
             found.append(i)
     return found
-
-
-def _positions(millers: IntArray, wanted: IntArray) -> IntArray:
-    """Index in ``millers`` of each vector of ``wanted`` (any leading shape)."""
-    limits = np.abs(millers).max(axis=0)
-    table = np.full(tuple(2 * limits + 1), -1, dtype=np.int64)
-    table[tuple((millers + limits).T)] = np.arange(len(millers))
-    found: IntArray = table[tuple(np.moveaxis(wanted + limits, -1, 0))]
-    return found
-
-
-def _images(ops: Operations, millers: IntArray) -> tuple[IntArray, ComplexArray]:
-    """Index of RG and the factor exp(-i RG . t), both of shape ``(n_operations, n_g)``."""
-    inverses = np.rint(np.linalg.inv(ops.rotations)).astype(np.int64)
-    turned = millers[None] @ inverses
-    phases = np.exp(-2j * np.pi * np.einsum("sgi,si->sg", turned, ops.translations))
-    return _positions(millers, turned), phases
-
-
-def _orbits(
-    millers: IntArray, images: IntArray, among: IntArray | None = None
-) -> list[tuple[IntArray, IntArray]]:
-    """Sets of G (without 0) closed under the operations of ``images`` and under G -> -G, by |G|.
-
-    Each is the sorted indices of its members, and for each member the place of -G among them.
-    """
-    minus = _positions(millers, -millers)
-    seen = np.zeros(len(millers), dtype=bool)
-    found = []
-    for g in range(1, len(millers)) if among is None else among:
-        if not seen[g]:
-            orbit = np.unique(np.concatenate([images[:, g], minus[images[:, g]]]))
-            seen[orbit] = True
-            # The place of -G is needed for cos and sin.
-            found.append((orbit, np.searchsorted(orbit, minus[orbit])))
-    return found
-
-
-def _orbit_functions(
-    orbit: tuple[IntArray, IntArray], images: IntArray, phases: ComplexArray, character: IntArray
-) -> list[tuple[IntArray, ComplexArray]]:
-    """Orthonormal real functions of one orbit in the representation: (indices of G, coefficients)."""
-    members, partner = orbit
-    size = len(members)
-    projector = np.zeros((size, size), dtype=np.complex128)
-    for image, phase, sign in zip(images[:, members], phases[:, members], character, strict=True):
-        projector[np.searchsorted(members, image), np.arange(size)] += sign * phase
-    projector /= len(character)
-    real_basis = np.zeros((size, size), dtype=np.complex128)
-    for column, i in enumerate(np.flatnonzero(np.arange(size) < partner)):
-        # sqrt(2) cos(G . r) and sqrt(2) sin(G . r) as sums of exp(+-i G . r).
-        real_basis[[i, partner[i]], 2 * column] = np.sqrt(0.5)
-        real_basis[[i, partner[i]], 2 * column + 1] = -1j * np.sqrt(0.5), 1j * np.sqrt(0.5)
-    adapted = (real_basis.conj().T @ projector @ real_basis).real
-    values, vectors = np.linalg.eigh((adapted + adapted.T) / 2)
-    return [(members, real_basis @ vectors[:, n]) for n in np.flatnonzero(values > 0.5)]
-
-
-def _blocks(
-    stars: list[IntArray],
-    rows: list[list[tuple[IntArray, ComplexArray]]],
-    images: IntArray,
-    phases: ComplexArray,
-    gvectors: GVectors,
-) -> tuple[Block, ...]:
-    """The functions of each star, turned by each coset representative, as matrices over members of G."""
-    n_cosets = len(images)
-    found, members, functions, end = [], list[IntArray](), list[tuple[IntArray, ComplexArray]](), 0
-    for i, (star, here) in enumerate(zip(stars, rows, strict=True)):
-        members, functions = [*members, star], [*functions, *here]
-        n_members = sum(len(m) for m in members)
-        if functions and (n_members * len(functions) * n_cosets >= _BLOCK_ENTRIES or i == len(stars) - 1):
-            matrix = _matrix(np.concatenate(members), functions, images, phases, gvectors)
-            end += len(functions)
-            found.append(Block(np.concatenate(members), slice(end - len(functions), end), matrix))
-            members, functions = [], []
-    return tuple(found)
-
-
-def _matrix(
-    members: IntArray,
-    functions: list[tuple[IntArray, ComplexArray]],
-    images: IntArray,
-    phases: ComplexArray,
-    gvectors: GVectors,
-) -> SingleComplexArray:
-    place = np.full(len(gvectors.millers), -1, dtype=np.int64)
-    place[members] = np.arange(len(members))
-    matrix = np.zeros((len(members), len(images), len(functions)), dtype=np.complex128)
-    for coset, (image, phase) in enumerate(zip(images, phases, strict=True)):
-        for i, (of, coefficients) in enumerate(functions):
-            matrix[place[image[of]], coset, i] = coefficients * phase[of] / gvectors.lengths[of]
-    single: SingleComplexArray = matrix.reshape(len(members), -1).astype(np.complex64)
-    return single
