@@ -123,6 +123,12 @@ def point_keys(kpoints: FloatArray) -> IntArray:
     return keys
 
 
+def points_of_keys(keys: IntArray) -> FloatArray:
+    """The inverse of :func:`point_keys`: coordinates folded into [0, 1), shape ``(..., 3)``."""
+    points: FloatArray = (keys[..., None] // _DIGITS % _CELLS) * K_TOLERANCE
+    return points
+
+
 def _star_keys(kpoints: FloatArray, rotations: IntArray) -> IntArray:
     """One integer for each k, the same for all members of a star; shape ``(n_k,)``."""
     # The smallest image names the star.

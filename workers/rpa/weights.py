@@ -13,7 +13,15 @@ from typing import Literal
 import numpy as np
 
 from farm.errors import InputError
-from farm.kpoints import K_TOLERANCE, FloatArray, IntArray, SpaceGroup, point_keys, star_images
+from farm.kpoints import (
+    K_TOLERANCE,
+    FloatArray,
+    IntArray,
+    SpaceGroup,
+    point_keys,
+    points_of_keys,
+    star_images,
+)
 from workers.rpa.save import Save
 
 WeightRule = Literal["exact", "yambo"]
@@ -26,8 +34,9 @@ def kpoint_weights(save: Save, group: SpaceGroup, rule: WeightRule = "exact") ->
     """Weight of each k-point of the save, shape ``(n_k,)``, sum 1; 0 for equivalents of an earlier one.
 
     Where the list holds whole stars already (a full grid), or pw.x reduced a Monkhorst-Pack grid, its
-    weights are final. Unequal weights of other lists are multiplicities. ``yambo`` counts stars as
-    YAMBO does, which loses members on coarse grids.
+    weights are final. One of each star of a grid that is closed under the group weighs as much as its
+    star, whatever weight it was given. Unequal weights of other lists are multiplicities. ``yambo``
+    counts stars as YAMBO does, which loses members on coarse grids.
 
     Raises InputError for a list that is no sampling of the zone (a path of a band structure).
     """
@@ -35,19 +44,28 @@ def kpoint_weights(save: Save, group: SpaceGroup, rule: WeightRule = "exact") ->
     kpoints, given = save.kpoints[listed], save.weights[listed]
     images = star_images(kpoints, group.point_group)
     _, first, leader = np.unique(images[:, 0], return_index=True, return_inverse=True)
-    if rule == "yambo":
-        tolerance = yambo_tolerance(kpoints)
-        given = given * count_merged(kpoints, group.point_group, tolerance)
-    summed = np.bincount(leader, weights=given)
+    multiplicity = np.bincount(leader, weights=given)
     sizes = 1 + np.count_nonzero(np.diff(images[first], axis=1), axis=1)
     holds_whole_stars = np.array_equal(np.bincount(leader), sizes)
-    if not (save.weights_final or holds_whole_stars):
-        if np.ptp(save.weights[listed]) < K_TOLERANCE:  # no weights were given: they follow from a grid
-            _require_grid(save, kpoints, images)
-        summed *= sizes if rule == "exact" else 1
+    if rule == "yambo":
+        sizes = count_merged(kpoints[first], group.point_group, yambo_tolerance(kpoints))
+    elif save.weights_final or holds_whole_stars:
+        sizes = np.ones_like(sizes)
+    elif _is_grid(images):
+        multiplicity = np.ones_like(multiplicity)
+    elif np.ptp(given) < K_TOLERANCE:  # no weights were given: they follow from a grid
+        _require_grid(save, kpoints, images)
+    summed = multiplicity * sizes
     weights = np.zeros(len(save.kpoints))
     weights[listed[first]] = summed / summed.sum()
     return weights
+
+
+def _is_grid(images: IntArray) -> bool:
+    """True when the members of all stars are together the points of one regular grid."""
+    keys = np.unique(images)
+    divisions = [n for n in map(_divisions, points_of_keys(keys).T) if n is not None]
+    return len(divisions) == 3 and int(np.prod(divisions)) == keys.size
 
 
 def _require_grid(save: Save, kpoints: FloatArray, images: IntArray) -> None:
@@ -66,7 +84,7 @@ def _require_grid(save: Save, kpoints: FloatArray, images: IntArray) -> None:
 
 def _divisions(coordinates: FloatArray) -> int | None:
     """The smallest N for which all coordinates differ by multiples of 1/N; None: there is none."""
-    differences = coordinates - coordinates[0]
+    differences = np.unique(np.round(coordinates - coordinates[0], 6))
     for n in range(1, _MOST_DIVISIONS + 1):
         if np.abs(differences * n - np.rint(differences * n)).max() < n * 10 * K_TOLERANCE:
             return n

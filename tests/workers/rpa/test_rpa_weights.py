@@ -89,8 +89,10 @@ def test_a_whole_grid_is_not_weighted_twice(group: SpaceGroup) -> None:
     assert np.rint(used * 64).sum() == 64
     assert used[0] == pytest.approx(1 / 64)  # Gamma
     reduced, multiplicity = reduce_kpoints(grid, group.point_group)
-    by_pw = kpoint_weights(save_of(reduced, multiplicity.astype(float), final=True), group)
-    assert by_pw == pytest.approx(used)
+    # By pw.x, by our own workers, and by somebody who lists them without weights.
+    for given, final in ((multiplicity, True), (multiplicity, False), (np.ones(len(reduced)), False)):
+        by_pw = kpoint_weights(save_of(reduced, given.astype(float), final=final), group)
+        assert by_pw == pytest.approx(used)
 
 
 def test_points_of_no_weight_are_left_out(group: SpaceGroup) -> None:
