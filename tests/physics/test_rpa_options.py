@@ -10,16 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from brute_force import SIX_DIRECTIONS, brute_force, distance, tensor
-from decks import Deck, RunPw, boron_nitride, full_stars
+from decks import SHIFT, Deck, RunPw, boron_nitride, full_stars
 from low_symmetry import crystal
 
 from farm.errors import InputError
-from farm.kpoints import space_group
+from farm.kpoints import shifted_grid, space_group
 from workers.rpa.device import TorchDevice
 from workers.rpa.gvectors import shells_up_to, symmetric_metric
 from workers.rpa.response import ResponseRequest, compute_response, response_of
 from workers.rpa.save import read_save
 from workers.rpa.upf import read_pseudopotentials
+from workers.rpa.weights import count_merged, yambo_rotations, yambo_tolerance
 
 ENERGIES = np.linspace(0.0, 20.0, 41)
 GMAX = 2500
@@ -112,6 +113,16 @@ def test_a_memory_limit_costs_precision_not_correctness(boron_nitride_small: Pat
     with pytest.raises(InputError, match="MB, 1 MB are allowed") as caught:
         compute_response(boron_nitride_small, dataclasses.replace(tight, memory_mb=1.0))
     assert "--memory-mb" in caught.value.fix
+
+
+def test_stars_are_counted_as_in_yambos_reports(diamond_small: Path) -> None:
+    # r_setup of YAMBO 5.2.4 for Si on these grids; the order of operations is that of pw.x.
+    save = read_save(diamond_small)
+    rotations = yambo_rotations(save, space_group(save.crystal()))
+    assert len(rotations) == 24
+    for n, reported in ((2, 74), (4, 2190), (8, 23040)):
+        grid = shifted_grid((n, n, n), SHIFT)
+        assert count_merged(grid, rotations, yambo_tolerance(grid)).sum() == reported
 
 
 def test_a_device_that_is_not_there_is_named(boron_nitride_small: Path) -> None:

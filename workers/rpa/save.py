@@ -6,7 +6,7 @@ Hartree atomic units inside (pw.x writes them so): bohr, hartree, 1/bohr.
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -40,6 +40,7 @@ class Save:
     eigenvalues:    shape ``(n_spin, n_k, n_bands)``, hartree; n_spin is 2 for collinear spins
     n_valence:      filled bands of each spin channel
     cutoff:         kinetic energy cutoff of the wavefunctions, hartree
+    rotations:      of the lattice, on fractional positions, in the order of the file, shape ``(n, 3, 3)``
     """
 
     directory: Path
@@ -54,6 +55,7 @@ class Save:
     eigenvalues: FloatArray
     n_valence: tuple[int, ...]
     cutoff: float
+    rotations: IntArray = field(default_factory=lambda: np.zeros((0, 3, 3), dtype=np.int64))
 
     @cached_property
     def reciprocal(self) -> FloatArray:
@@ -179,7 +181,13 @@ def _save_from(output: ET.Element, directory: Path) -> Save:
         eigenvalues=_by_spin(entries, "eigenvalues", n_spin),
         n_valence=_valence_bands(bands, _by_spin(entries, "occupations", n_spin), directory),
         cutoff=float(_text(output, "basis_set/ecutwfc")),
+        rotations=_rotations(output),
     )
+
+
+def _rotations(output: ET.Element) -> IntArray:
+    found = [_floats(_need(s, "rotation")) for s in output.findall("symmetries/symmetry")]
+    return np.array(found, dtype=np.float64).round().astype(np.int64).reshape(-1, 3, 3)
 
 
 def _by_spin(entries: list[ET.Element], tag: str, n_spin: int) -> FloatArray:

@@ -29,6 +29,9 @@ WeightRule = Literal["exact", "yambo"]
 # A grid is not told from arbitrary points by more divisions than this.
 _MOST_DIVISIONS = 128
 
+# Fractional translations closer to a lattice vector than this are none.
+_SHIFT_TOLERANCE = 1e-4
+
 
 def kpoint_weights(save: Save, group: SpaceGroup, rule: WeightRule = "exact") -> FloatArray:
     """Weight of each k-point of the save, shape ``(n_k,)``, sum 1; 0 for equivalents of an earlier one.
@@ -44,12 +47,12 @@ def kpoint_weights(save: Save, group: SpaceGroup, rule: WeightRule = "exact") ->
     kpoints, given = save.kpoints[listed], save.weights[listed]
     images = star_images(kpoints, group.point_group)
     _, first, leader = np.unique(images[:, 0], return_index=True, return_inverse=True)
-    multiplicity = np.bincount(leader, weights=given)
     sizes = 1 + np.count_nonzero(np.diff(images[first], axis=1), axis=1)
     holds_whole_stars = np.array_equal(np.bincount(leader), sizes)
     if rule == "yambo":
-        sizes = count_merged(kpoints[first], group.point_group, yambo_tolerance(kpoints))
-    elif save.weights_final or holds_whole_stars:
+        given = given * count_merged(kpoints, yambo_rotations(save, group), yambo_tolerance(kpoints))
+    multiplicity = np.bincount(leader, weights=given)
+    if rule == "yambo" or save.weights_final or holds_whole_stars:
         sizes = np.ones_like(sizes)
     elif _is_grid(images):
         multiplicity = np.ones_like(multiplicity)
@@ -89,6 +92,16 @@ def _divisions(coordinates: FloatArray) -> int | None:
         if np.abs(differences * n - np.rint(differences * n)).max() < n * 10 * K_TOLERANCE:
             return n
     return None
+
+
+def yambo_rotations(save: Save, group: SpaceGroup) -> IntArray:
+    """Those without a fractional translation, in the order of pw.x: which of two members that YAMBO
+    takes for one is counted depends on it."""
+    shifts = group.translations - np.rint(group.translations)
+    symmorphic = group.rotations[np.abs(shifts).max(axis=1) < _SHIFT_TOLERANCE]
+    known = {rotation.tobytes() for rotation in symmorphic}
+    ordered = [rotation for rotation in save.rotations if rotation.tobytes() in known]
+    return np.array(ordered) if len(ordered) == len(symmorphic) else symmorphic
 
 
 def yambo_tolerance(kpoints: FloatArray) -> float:

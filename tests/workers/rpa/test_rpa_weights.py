@@ -55,14 +55,12 @@ def test_the_published_list_counts_stars_as_yambo_does(group: SpaceGroup) -> Non
 
 def test_yambos_counts_on_coarse_grids(group: SpaceGroup) -> None:
     """Its r_setup reports 74 and 2190 points for Si on 2x2x2 and 4x4x4 where there are 288 and 2688."""
-    for n, exact, reported in ((2, 288, 74), (4, 2688, 2190), (8, 23040, 23040)):
+    for n, exact, reported in ((2, 288, 74), (4, 2688, 2190)):
         grid = shifted_grid((n, n, n), SHIFT)
         tolerance = yambo_tolerance(grid)
-        counts = count_merged(grid, group.point_group, tolerance)
-        whole = count_merged(grid, group.point_group, 1e-6)
-        assert sum(whole) == exact
+        assert count_merged(grid, group.point_group, 1e-6).sum() == exact
         # Which of two close members is met first depends on the order of operations.
-        assert sum(counts) == pytest.approx(reported, rel=0.03)
+        assert count_merged(grid, group.point_group, tolerance).sum() == pytest.approx(reported, rel=0.03)
         weights = kpoint_weights(save_of(grid, np.ones(n**3)), group, "yambo")
         assert weights.sum() == pytest.approx(1.0)
         assert (weights > 0).sum() == len(reduce_kpoints(grid, group.point_group)[0])
