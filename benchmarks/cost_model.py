@@ -22,6 +22,9 @@ from farm.store import open_store
 
 def main(path: Path) -> None:
     """Print the table."""
+    if not path.is_file():
+        print(f"skipped: needs a store of computed materials; {path} is none")
+        return
     predicted: list[list[float]] = []
     measured: list[list[float]] = []
     with open_store(path) as store:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from farm.errors import InputError
 from workers.cli.response import response
+from workers.cli.response_output import warnings
+from workers.rpa.response import ResponseRequest, compute_response
 
 STEPS = ["--gmax-mry", "0", "--gmax-mry", "2000", "--gmax-mry", "4000", "--n-energies", "201"]
+REQUEST = ResponseRequest(gmax_mry=(0,), energies_ev=np.linspace(0, 12, 13), damping_ev=0.3)
 
 
 def test_json_document_and_files_agree(boron_nitride_small: Path, tmp_path: Path) -> None:
@@ -45,6 +50,39 @@ def test_table_for_people(boron_nitride_small: Path) -> None:
     assert "2 k-points, 8 valence of 14 bands" in done.stdout
     assert "x: " in done.stdout
     assert len([line for line in done.stdout.splitlines() if line.lstrip()[:1].isdigit()]) == 4
+
+
+def test_options_reach_the_solver_and_the_file(boron_nitride_small: Path, tmp_path: Path) -> None:
+    path = tmp_path / "out.h5"
+    arguments = ["--gmax-mry", "0", "4000", str(boron_nitride_small), "--n-energies", "101"]
+    arguments += [
+        "--off-diagonal",
+        "--green-function",
+        "retarded",
+        "--weights",
+        "yambo",
+        "--out",
+        str(path),
+    ]
+    done = CliRunner().invoke(response, arguments, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert "eps(0) xy " in done.stdout
+    with h5py.File(path) as file:
+        assert file["gmax_mry"][:].tolist() == [0, 4000]
+        assert file["off_diagonal"].asstr()[:].tolist() == ["xy", "yz", "zx"]
+        assert file["eps_off_diagonal_imag"].shape == file["eps_imag"].shape == (2, 3, 101)
+        assert file["eps_imag"].attrs["axes"] == "gmax, direction, energy"
+        assert (file.attrs["green_function"], file.attrs["weights"]) == ("retarded", "yambo")
+        assert np.abs(file["eps_imag"][:, :, 0]).max() < 1e-6
+
+
+def test_what_a_spectrum_lacks_is_said(boron_nitride_small: Path) -> None:
+    done = CliRunner().invoke(response, [str(boron_nitride_small), *STEPS], catch_exceptions=False)
+    assert "warning: the 14 bands end 12.3 eV above the valence band maximum" in done.stderr
+    enough = [str(boron_nitride_small), *STEPS, "--energy-max-ev", "12"]
+    assert CliRunner().invoke(response, enough, catch_exceptions=False).stderr == ""
+    overlapping = replace(compute_response(boron_nitride_small, REQUEST), gap_indirect_ev=-0.2)
+    assert warnings(overlapping)[0].startswith("the bands overlap by 0.200 eV: a metal")
 
 
 def test_a_directory_without_a_save_is_an_input_error(tmp_path: Path) -> None:

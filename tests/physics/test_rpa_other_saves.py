@@ -18,6 +18,7 @@ from farm.kpoints import shifted_grid, space_group
 from workers.rpa.gvectors import shells_up_to, symmetric_metric
 from workers.rpa.response import Response, ResponseRequest, compute_response
 from workers.rpa.save import read_save
+from workers.rpa.upf import read_pseudopotentials
 
 ENERGIES = np.linspace(0.0, 20.0, 41)
 GMAX = (0, 2500)
@@ -117,6 +118,28 @@ def test_metal(run_pw: RunPw) -> None:
     with pytest.raises(CalculationError, match="fractional occupations") as caught:
         spectra(run_pw(smeared))
     assert caught.value.fix
+
+
+def test_pseudopotential_of_another_element(boron_nitride_small: Path, tmp_path: Path) -> None:
+    save_dir = tmp_path / "x.save"
+    shutil.copytree(boron_nitride_small, save_dir)
+    shutil.copy(save_dir / "B_ONCV_PBE-1.2.upf", save_dir / "N_ONCV_PBE-1.2.upf")
+    with pytest.raises(InputError, match=r"bring 12 electrons, .* has 16"):
+        spectra(save_dir)
+
+
+def test_charged_cell(run_pw: RunPw) -> None:
+    deck = Variant(
+        crystal=fcc(4.0, ("Li", "F"), 0.5),
+        kpoints=np.zeros((1, 3)),
+        weights=[1.0],
+        n_bands=8,
+        points="automatic\n2 2 2 0 0 0",
+        system="tot_charge=2,",
+    )
+    save = read_save(run_pw(deck))
+    assert (save.n_valence, save.neutral_electrons) == ((4,), 10.0)
+    assert set(read_pseudopotentials(save, None)) == {"Li", "F"}  # their ten electrons are no mistake
 
 
 def test_broken_pseudopotential(boron_nitride_small: Path, tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ class Save:
     eigenvalues:    shape ``(n_spin, n_k, n_bands)``, hartree; n_spin is 2 for collinear spins
     n_valence:      filled bands of each spin channel
     cutoff:         kinetic energy cutoff of the wavefunctions, hartree
+    neutral_electrons: electrons of the uncharged cell, as many as its pseudopotentials bring
     rotations:      of the lattice, on fractional positions, in the order of the file, shape ``(n, 3, 3)``
     """
 
@@ -55,6 +56,7 @@ class Save:
     eigenvalues: FloatArray
     n_valence: tuple[int, ...]
     cutoff: float
+    neutral_electrons: float
     rotations: IntArray = field(default_factory=lambda: np.zeros((0, 3, 3), dtype=np.int64))
 
     @cached_property
@@ -129,14 +131,16 @@ def read_save(directory: Path) -> Save:
         raise InputError(f"{directory} holds no {XML_NAME}", fix="Give the prefix.save directory of pw.x")
     try:
         # The file is our own program's output; entity expansion attacks are no concern here.
-        output = ET.parse(path).getroot().find("output")  # noqa: S314
+        root = ET.parse(path).getroot()  # noqa: S314
     except ET.ParseError as error:
         raise CalculationError(f"{path} is cut short ({error})", fix="Run pw.x again") from error
+    output = root.find("output")
     if output is None:
         raise CalculationError(f"{path} has no output section: pw.x did not finish", fix="Run pw.x again")
     try:
         _reject_unsupported(output, path)
-        return _save_from(output, directory)
+        total_charge = float(_text(root, "input/bands/tot_charge", default="0"))
+        return _save_from(output, directory, total_charge)
     except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
         raise CalculationError(f"{path} lacks what pw.x writes ({error})", fix="Run pw.x again") from error
 
@@ -154,7 +158,7 @@ def _reject_unsupported(output: ET.Element, path: Path) -> None:
             raise InputError(f"{path}: this run used {what}", fix=f"Run it without: {treated}")
 
 
-def _save_from(output: ET.Element, directory: Path) -> Save:
+def _save_from(output: ET.Element, directory: Path, total_charge: float) -> Save:
     structure = _need(output, "atomic_structure")
     lattice = np.array([_floats(_need(structure, f"cell/a{i}")) for i in (1, 2, 3)])
     atoms = structure.findall("atomic_positions/atom")
@@ -181,6 +185,7 @@ def _save_from(output: ET.Element, directory: Path) -> Save:
         eigenvalues=_by_spin(entries, "eigenvalues", n_spin),
         n_valence=_valence_bands(bands, _by_spin(entries, "occupations", n_spin), directory),
         cutoff=float(_text(output, "basis_set/ecutwfc")),
+        neutral_electrons=float(_text(bands, "nelec")) + total_charge,
         rotations=_rotations(output),
     )
 

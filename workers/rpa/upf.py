@@ -14,11 +14,14 @@ from farm.kpoints import FloatArray
 from workers.rpa.save import Save
 from workers.rpa.solid_harmonics import L_MAX
 
+_ELECTRON_TOLERANCE = 1e-3
+
 
 @dataclass(frozen=True, eq=False)
 class Pseudopotential:
     """The non-local part of one UPF.
 
+    z_valence: electrons it leaves in the valence
     angular: l of each radial projector, one an entry
     radius:  mesh, shape ``(n_mesh,)``, bohr
     weights: Simpson weights including dr/di, shape ``(n_mesh,)``, bohr
@@ -26,6 +29,7 @@ class Pseudopotential:
     d_ij:    coefficients, shape ``(n_beta, n_beta)``, hartree
     """
 
+    z_valence: float
     angular: tuple[int, ...]
     radius: FloatArray
     weights: FloatArray
@@ -52,6 +56,7 @@ def read_upf(path: Path) -> Pseudopotential:
         _reject_unsupported(path, header)
         radius = _numbers(_child(root, "PP_MESH/PP_R"))
         spacing = _numbers(_child(root, "PP_MESH/PP_RAB"))
+        z_valence = float(header["z_valence"])
         n_beta = int(header["number_of_proj"])
         betas = [_child(root, f"PP_NONLOCAL/PP_BETA.{i + 1}") for i in range(n_beta)]
         beta = np.zeros((n_beta, radius.size))
@@ -67,7 +72,7 @@ def read_upf(path: Path) -> Pseudopotential:
         raise InputError(f"{path} is not a UPF version 2 file ({error})", fix="Use SG15 v1.2") from error
     if any(l_value > L_MAX for l_value in angular):
         raise InputError(f"{path} has projectors above l = 3", fix="Use SG15 v1.2")
-    return Pseudopotential(angular, radius, _simpson(spacing), beta, d_ij)
+    return Pseudopotential(z_valence, angular, radius, _simpson(spacing), beta, d_ij)
 
 
 def _reject_unsupported(path: Path, header: dict[str, str]) -> None:
@@ -104,6 +109,18 @@ def _numbers(element: ET.Element) -> FloatArray:
 
 
 def read_pseudopotentials(save: Save, pseudo_dir: Path | None) -> dict[str, Pseudopotential]:
-    """The UPF of every species label, from ``pseudo_dir`` or the save directory itself."""
+    """The UPF of every species label, from ``pseudo_dir`` or the save directory itself.
+
+    Raises InputError where they bring another number of electrons than the run had: another element or
+    another set under the same names.
+    """
     folder = pseudo_dir or save.directory
-    return {label: read_upf(folder / save.pseudo_files[label]) for label in sorted(set(save.species))}
+    pseudos = {label: read_upf(folder / save.pseudo_files[label]) for label in sorted(set(save.species))}
+    electrons = sum(pseudos[label].z_valence for label in save.species)
+    if abs(electrons - save.neutral_electrons) > _ELECTRON_TOLERANCE:
+        raise InputError(
+            f"the pseudopotentials in {folder} bring {electrons:g} electrons, "
+            f"{save.directory} has {save.neutral_electrons:g}",
+            fix="Give the UPF files of that run (--pseudo-dir)",
+        )
+    return pseudos

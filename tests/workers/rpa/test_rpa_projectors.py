@@ -15,7 +15,7 @@ from workers.rpa.upf import Pseudopotential, _simpson, read_upf
 
 UPF = """<UPF version="2.0.1">
 <PP_INFO> a < b & c </PP_INFO>
-<PP_HEADER is_ultrasoft="{us}" is_paw="{paw}" has_so="F" number_of_proj="2"/>
+<PP_HEADER is_ultrasoft="{us}" is_paw="{paw}" has_so="F" z_valence="2.0" number_of_proj="2"/>
 <PP_MESH><PP_R>0.0 0.1 0.2 0.3</PP_R><PP_RAB>0.1 0.1 0.1 0.1</PP_RAB></PP_MESH>
 <PP_NONLOCAL>
 <PP_BETA.1 angular_momentum="{angular}">0.0 1.0 2.0 0.0</PP_BETA.1>
@@ -63,7 +63,7 @@ def test_radial_transform_of_a_gaussian(l_value: int) -> None:
     radius = np.linspace(0, 8, 1601)
     a = 0.9
     beta = (radius ** (l_value + 1) * np.exp(-a * radius**2))[None]
-    pseudo = Pseudopotential((l_value,), radius, _simpson(np.full(1601, 0.005)), beta, np.eye(1))
+    pseudo = Pseudopotential(1.0, (l_value,), radius, _simpson(np.full(1601, 0.005)), beta, np.eye(1))
     k = np.array([0.0, 1e-4, 0.003, 0.1, 1.0, 4.0])
     expected = np.sqrt(np.pi) * np.exp(-(k**2) / (4 * a)) / (4 * (2 * a) ** l_value * a**1.5)
     values, slopes = radial_transform(pseudo, k)

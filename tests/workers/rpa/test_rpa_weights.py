@@ -38,6 +38,7 @@ def save_of(kpoints: np.ndarray, weights: np.ndarray, *, final: bool = False) ->
         eigenvalues=np.zeros((1, len(kpoints), 2)),
         n_valence=(1,),
         cutoff=1.0,
+        neutral_electrons=8.0,
     )
 
 
