@@ -115,6 +115,7 @@ def compare(name: str, reference: Path, ours: dict[str, np.ndarray], ours_s: flo
 
 
 def main() -> None:
+    """Print a row a crystal and the medians."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("reference", type=Path, nargs="?", default=os.environ.get("YAMBO_REFERENCE"))
     parser.add_argument("names", nargs="*", help="crystals (default: all on grids YAMBO treats exactly)")

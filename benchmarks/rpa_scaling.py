@@ -143,6 +143,7 @@ def table(title: str, rows: Sequence[tuple[int, float, float]]) -> None:
 
 
 def main() -> None:
+    """Print the three tables and the memory."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--pseudo-dir", type=Path, default=pseudopotential_directory())
     parser.add_argument("--work", type=Path, default=Path("benchmarks/work/rpa_scaling"))

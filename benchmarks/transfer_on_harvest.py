@@ -109,6 +109,7 @@ def one_seed(dataset: Dataset, seed: int, scratch: FitPlan, transfer: FitPlan) -
 
 
 def main() -> None:
+    """Print the tables of all seeds."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("harvest", type=Path, nargs="?", default=os.environ.get("HARVEST"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])

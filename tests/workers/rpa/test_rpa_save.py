@@ -180,8 +180,9 @@ def test_unusable_requests(changes: dict[str, object], message: str) -> None:
 
 def test_touching_bands_are_refused(tmp_path: Path) -> None:
     (tmp_path / "data-file-schema.xml").write_text(xml().replace("-0.5 0.25", "0.25 0.25"))
-    upf = '<UPF version="2"><PP_HEADER z_valence="2" number_of_proj="0"/><PP_MESH><PP_R>0 1 2</PP_R><PP_RAB>1 1 1</PP_RAB>'
-    (tmp_path / "He.upf").write_text(upf + "</PP_MESH></UPF>")
+    header = '<PP_HEADER z_valence="2" number_of_proj="0"/>'
+    mesh = "<PP_MESH><PP_R>0 1 2</PP_R><PP_RAB>1 1 1</PP_RAB></PP_MESH>"
+    (tmp_path / "He.upf").write_text(f'<UPF version="2">{header}{mesh}</UPF>')
     request = ResponseRequest(gmax_mry=(0,), energies_ev=np.linspace(0, 1, 3), damping_ev=0.3)
     with pytest.raises(CalculationError, match="filled and empty bands meet"):
         compute_response(tmp_path, request)
