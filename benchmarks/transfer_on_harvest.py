@@ -83,6 +83,7 @@ def fitted(
 
 
 def one_seed(dataset: Dataset, seed: int, scratch: FitPlan, transfer: FitPlan) -> None:
+    """Print the table of one split and one set of first weights."""
     scratch, transfer = replace(scratch, seed=seed), replace(transfer, seed=seed)
     split = split_crystals(dataset.crystals, SplitRule(salt=f"benchmark-{seed}"))
     click.echo(

@@ -22,7 +22,8 @@ from farm.pseudopotentials import count_electrons
 from farm.units import MRY_PER_RY
 
 # Seconds per 1e9 units of work, and seconds of start-up, fitted by non-negative least squares of relative
-# errors to the stages of the bundled crystals on one core (benchmarks/cost_model.py prints how well).
+# errors to the stages of the bundled crystals on one core, the bands without Si, whose ran twice
+# (benchmarks/cost_model.py prints how well).
 _SCF_S_PER_GIGA_FFT = 54.0
 _SCF_SETUP_S_PER_GIGA_FFT = 1060.0
 _BANDS_S_PER_GIGA_FFT = 13.7

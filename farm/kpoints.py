@@ -100,10 +100,7 @@ def reduce_kpoints(kpoints: FloatArray, rotations: IntArray) -> tuple[FloatArray
 
 def star(k: FloatArray, rotations: IntArray) -> FloatArray:
     """The distinct images of k under {R} and {-R}, folded into [0, 1), shape ``(n_star, 3)``."""
-    images = np.einsum("i,rij->rj", k, rotations)
-    images = np.concatenate([images, -images])
-    members: FloatArray = np.unique(_fold(images), axis=0).astype(np.float64) * K_TOLERANCE
-    return members
+    return points_of_keys(np.unique(star_images(k[None], rotations)))
 
 
 def star_images(kpoints: FloatArray, rotations: IntArray) -> IntArray:

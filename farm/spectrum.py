@@ -18,6 +18,7 @@ FloatArray = NDArray[np.float64]
 ComplexArray = NDArray[np.complex128]
 
 DIRECTIONS = ("x", "y", "z")
+_EQUAL = 1e-3
 
 
 def energy_grid_ev(n_energies: int = 2001, energy_max_ev: float = 20.0) -> FloatArray:
@@ -58,6 +59,23 @@ class Spectrum:
     def eps_inf(self) -> float:
         """High-frequency (electronic) dielectric constant: a third of the trace of Re eps(0)."""
         return float(self.eps_static.mean())
+
+
+def equal_directions(eps: ComplexArray) -> list[list[int]]:
+    """x, y, z (0, 1, 2) in groups of equal spectra; ``eps`` of shape ``(..., 3, n_energies)``.
+
+    Equal means within a thousandth of the largest |eps|.
+    """
+    groups: list[list[int]] = []
+    tolerance = _EQUAL * float(np.abs(eps).max())
+    for direction in range(3):
+        for group in groups:
+            if np.abs(eps[..., direction, :] - eps[..., group[0], :]).max() <= tolerance:
+                group.append(direction)
+                break
+        else:
+            groups.append([direction])
+    return groups
 
 
 def similarity_coefficient(

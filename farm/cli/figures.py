@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from farm.errors import InputError
-from farm.spectrum import DIRECTIONS, Spectrum
+from farm.spectrum import DIRECTIONS, Spectrum, equal_directions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,8 +20,6 @@ IPA_COLOUR = "#7f8c8d"
 RPA_COLOUR = "#c0392b"
 _IPA_STYLE = {"color": IPA_COLOUR, "linestyle": "--", "linewidth": 1.3, "label": "IPA"}
 _RPA_STYLE = {"color": RPA_COLOUR, "linestyle": "-", "linewidth": 1.6, "label": "RPA"}
-# Directions whose spectra differ by less than this part of the peak are drawn once.
-_SAME = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -60,7 +58,7 @@ def draw_material(material: Drawn, path: Path) -> None:
     """Im and Re eps of each inequivalent direction, IPA against RPA."""
     from matplotlib.figure import Figure
 
-    groups = equivalent_directions(material.rpa)
+    groups = equal_directions(material.rpa.eps)
     figure = Figure(figsize=(4.6 * len(groups), 5.4), layout="constrained")
     axes = figure.subplots(2, len(groups), squeeze=False, sharex=True)
     energies = material.ipa.energies_ev
@@ -77,20 +75,6 @@ def draw_material(material: Drawn, path: Path) -> None:
         axes[1][column].set_xlabel("photon energy (eV)")
     axes[0][0].legend(frameon=False)
     _save(figure, path)
-
-
-def equivalent_directions(spectrum: Spectrum) -> list[list[int]]:
-    """Indices of x, y, z grouped by equal spectra."""
-    groups: list[list[int]] = []
-    scale = float(np.abs(spectrum.eps.imag).max()) or 1.0
-    for direction in range(3):
-        for group in groups:
-            if np.abs(spectrum.eps[direction] - spectrum.eps[group[0]]).max() < _SAME * scale:
-                group.append(direction)
-                break
-        else:
-            groups.append([direction])
-    return groups
 
 
 def _save(figure: Figure, path: Path) -> None:

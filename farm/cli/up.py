@@ -123,6 +123,7 @@ class _News:
         self._refit = backlog.refit_state().get("message", "")
 
     def lines(self) -> list[str]:
+        """One line for each thing that happened, with colours."""
         from rich.markup import escape
 
         lines = []

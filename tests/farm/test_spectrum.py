@@ -10,6 +10,7 @@ from farm.spectrum import (
     Spectrum,
     absorption_per_cm,
     energy_grid_ev,
+    equal_directions,
     kramers_kronig_real,
     loss_function,
     mean_absolute_error,
@@ -25,6 +26,14 @@ ENERGIES = energy_grid_ev()
 def lorentz(centre_ev: float, width_ev: float = 0.3, plasma_ev: float = 5.0) -> np.ndarray:
     """eps of one damped oscillator, whose real and imaginary parts are known in closed form."""
     return 1 + plasma_ev**2 / (centre_ev**2 - ENERGIES**2 - 1j * width_ev * ENERGIES)
+
+
+def test_directions_of_equal_spectra() -> None:
+    eps = np.array([[1.0, 2j], [1.0005, 2j], [1.0, 3j]])
+    assert equal_directions(eps) == [[0, 1], [2]]
+    # Equal at every step of a ladder.
+    assert equal_directions(np.stack([eps, eps[[0, 2, 2]]])) == [[0], [1], [2]]
+    assert equal_directions(np.zeros((3, 2), dtype=complex)) == [[0, 1, 2]]
 
 
 def test_the_grid_is_the_published_one() -> None:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from farm.kpoints import FloatArray, IntArray
+from farm.kpoints import FloatArray, IntArray, space_group
 from farm.spectrum import ComplexArray
 from farm.units import HARTREE_EV
+from workers.rpa.gvectors import shells_up_to, symmetric_metric
 from workers.rpa.projectors import NonlocalPotential
 from workers.rpa.save import read_save
 from workers.rpa.upf import read_pseudopotentials
@@ -46,6 +47,13 @@ def tensor(along: ComplexArray) -> ComplexArray:
         eps[axis, axis] = along[axis]
         eps[i, j] = eps[j, i] = along[3 + axis] - (along[i] + along[j]) / 2
     return eps
+
+
+def local_field_vectors(save_dir: Path, gmax_mry: int) -> IntArray:
+    """Every G but 0 that this Gmax takes, by length, shape ``(n_g - 1, 3)``."""
+    save = read_save(save_dir)
+    rotations = space_group(save.crystal()).point_group
+    return shells_up_to((0, gmax_mry), symmetric_metric(save.reciprocal, rotations)).millers[1:]
 
 
 def distance(a: ComplexArray, b: ComplexArray) -> float:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from brute_force import SIX_DIRECTIONS, brute_force, distance, tensor
+from brute_force import SIX_DIRECTIONS, brute_force, distance, local_field_vectors, tensor
 from decks import Deck, RunPw
 from low_symmetry import (
     LOW_SYMMETRY,
@@ -24,8 +24,7 @@ from low_symmetry import (
 )
 from scipy.spatial.transform import Rotation
 
-from farm.kpoints import IntArray, space_group
-from workers.rpa.gvectors import shells_up_to, symmetric_metric
+from farm.kpoints import space_group
 from workers.rpa.response import Response, ResponseRequest, compute_response
 from workers.rpa.save import read_save
 
@@ -40,18 +39,11 @@ def spectra(save_dir: Path, gmax_mry: tuple[int, ...] = GMAX) -> Response:
     return compute_response(save_dir, request)
 
 
-def shells(save_dir: Path) -> IntArray:
-    """Every G but 0 of the largest GMAX."""
-    save = read_save(save_dir)
-    rotations = space_group(save.crystal()).point_group
-    return shells_up_to(GMAX, symmetric_metric(save.reciprocal, rotations)).millers[1:]
-
-
 @pytest.mark.parametrize("name", list(LOW_SYMMETRY))
 def test_response_is_the_sum_over_the_stars(name: str, low_symmetry_save: SaveOf) -> None:
     deck, irreducible = LOW_SYMMETRY[name]
     save_dir = low_symmetry_save(name)
-    millers = shells(save_dir)
+    millers = local_field_vectors(save_dir, GMAX[-1])
     ours = spectra(save_dir)
     assert space_group(deck.crystal).symbol == name
     assert ours.n_kpoints_used == len(irreducible)
@@ -73,7 +65,10 @@ def test_response_is_a_tensor(name: str, low_symmetry_save: SaveOf, run_pw: RunP
     there = replace(deck, crystal=turned(deck.crystal, rotation), kpoints=irreducible)
     ours = spectra(run_pw(replace(there, weights=[1.0] * len(irreducible))))
     original, matrix = low_symmetry_save(name), rotation.as_matrix()
-    for step, millers in ((0, np.zeros((0, 3), dtype=np.int64)), (2, shells(original))):
+    for step, millers in (
+        (0, np.zeros((0, 3), dtype=np.int64)),
+        (2, local_field_vectors(original, GMAX[-1])),
+    ):
         eps = tensor(brute_force(original, millers, ENERGIES, 0.3, SIX_DIRECTIONS))
         expected = np.einsum("ai,ijw,aj->aw", matrix, eps, matrix)
         for axis in range(3):
@@ -143,7 +138,7 @@ def test_supercell_on_folded_points_is_the_same(run_pw: RunPw) -> None:
         system="nr1=40, nr2=20, nr3=24,",
     )
     save_dir = run_pw(small)
-    vectors = shells(save_dir) @ read_save(save_dir).reciprocal
+    vectors = local_field_vectors(save_dir, GMAX[-1]) @ read_save(save_dir).reciprocal
     squares = np.unique(np.floor(1000 * (vectors**2).sum(axis=1)).astype(int))
     gmax = (0, *squares[[0, 2, 4]].tolist())
     ours, folded = spectra(save_dir, gmax), spectra(run_pw(large), gmax)

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from brute_force import SIX_DIRECTIONS, brute_force, distance, tensor
+from brute_force import SIX_DIRECTIONS, brute_force, distance, local_field_vectors, tensor
 from decks import SHIFT, Deck, RunPw, boron_nitride, full_stars
 from low_symmetry import crystal
 
 from farm.errors import InputError
 from farm.kpoints import shifted_grid, space_group
 from workers.rpa.device import TorchDevice
-from workers.rpa.gvectors import shells_up_to, symmetric_metric
 from workers.rpa.response import ResponseRequest, compute_response, response_of
 from workers.rpa.save import read_save
 from workers.rpa.upf import read_pseudopotentials
@@ -70,9 +69,7 @@ def test_a_magnet_is_the_sum_over_both_spins(run_pw: RunPw) -> None:
     everything = run_pw(replace(deck, kpoints=stars, weights=[1.0] * len(stars)))
     save = read_save(few)
     assert save.n_valence == (7, 5)
-    metric = symmetric_metric(save.reciprocal, space_group(oxygen).point_group)
-    millers = shells_up_to((0, GMAX), metric).millers[1:]
-    direct = brute_force(everything, millers, ENERGIES, 0.3)
+    direct = brute_force(everything, local_field_vectors(few, GMAX), ENERGIES, 0.3)
     assert distance(compute_response(few, REQUEST).eps[1], direct) < 2e-4
 
 
@@ -81,9 +78,7 @@ def test_off_diagonal_elements_are_those_of_the_tensor(
     low_symmetry_save: Callable[[str], Path], name: str
 ) -> None:
     save_dir = low_symmetry_save(name)
-    save = read_save(save_dir)
-    metric = symmetric_metric(save.reciprocal, space_group(save.crystal()).point_group)
-    millers = shells_up_to((0, GMAX), metric).millers[1:]
+    millers = local_field_vectors(save_dir, GMAX)
     eps = tensor(brute_force(save_dir, millers, ENERGIES, 0.3, SIX_DIRECTIONS))
     ours = compute_response(save_dir, dataclasses.replace(REQUEST, off_diagonal=True))
     assert ours.eps_off_diagonal is not None

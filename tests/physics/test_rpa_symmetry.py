@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from brute_force import brute_force, distance
+from brute_force import brute_force, distance, local_field_vectors
 from decks import (
     SHIFT,
     Deck,
@@ -22,8 +22,7 @@ from decks import (
 from scipy.spatial.transform import Rotation
 
 from farm.crystal import Crystal
-from farm.kpoints import SpaceGroup, shifted_grid, space_group
-from workers.rpa.gvectors import shells_up_to, symmetric_metric
+from farm.kpoints import SpaceGroup, shifted_grid
 from workers.rpa.response import Response, ResponseRequest, compute_response, response_of
 from workers.rpa.save import read_save
 from workers.rpa.upf import read_pseudopotentials
@@ -83,11 +82,9 @@ def pair(request: pytest.FixtureRequest, run_pw: RunPw) -> tuple[Crystal, Path, 
 
 
 def test_irreducible_points_give_the_sum_over_their_stars(pair: tuple[Crystal, Path, Path]) -> None:
-    crystal, few, all_points = pair
+    _, few, all_points = pair
     ours = spectra(few)
-    save = read_save(few)
-    metric = symmetric_metric(save.reciprocal, space_group(crystal).point_group)
-    millers = shells_up_to((0, GMAX), metric).millers[1:]
+    millers = local_field_vectors(few, GMAX)
     assert ours.n_g == (1, len(millers) + 1)
     assert distance(ours.eps[0], brute_force(all_points, millers[:0], ENERGIES, 0.3)) < 2e-4
     assert distance(ours.eps[1], brute_force(all_points, millers, ENERGIES, 0.3)) < 2e-4

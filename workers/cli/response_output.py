@@ -13,7 +13,7 @@ import click
 import numpy as np
 
 import farm
-from farm.spectrum import DIRECTIONS
+from farm.spectrum import DIRECTIONS, equal_directions
 from workers.gmax import LadderVerdict
 from workers.rpa.response import Response, ResponseRequest
 
@@ -35,8 +35,6 @@ _AXES = {
     "step_similarity": "step (from gmax[i] to gmax[i+1]), direction",
     "converged_gmax_mry": "direction (mRy; -1: not converged)",
 }
-# Directions whose spectra differ by less than this part of the peak are drawn once.
-_SAME = 1e-6
 
 
 def check_suffix(path: Path | None, known: tuple[str, ...]) -> None:
@@ -159,7 +157,7 @@ def plot(path: Path, result: Response) -> None:
     """Im and Re eps of the inequivalent directions, every step of the ladder."""
     from matplotlib.figure import Figure
 
-    shown = _inequivalent(result)
+    shown = equal_directions(result.eps)
     figure = Figure(figsize=(4.8 * len(shown), 5.2), layout="constrained")
     axes = figure.subplots(2, len(shown), squeeze=False, sharex=True, sharey="row")
     last = len(result.gmax_mry) - 1
@@ -186,16 +184,3 @@ def plot(path: Path, result: Response) -> None:
     axes[0, 0].legend(frameon=False, fontsize="small")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
-
-
-def _inequivalent(result: Response) -> list[list[int]]:
-    groups: list[list[int]] = []
-    scale = float(np.abs(result.eps).max())
-    for direction in range(3):
-        for group in groups:
-            if np.abs(result.eps[:, direction] - result.eps[:, group[0]]).max() < _SAME * scale:
-                group.append(direction)
-                break
-        else:
-            groups.append([direction])
-    return groups

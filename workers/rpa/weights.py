@@ -49,16 +49,17 @@ def kpoint_weights(save: Save, group: SpaceGroup, rule: WeightRule = "exact") ->
     _, first, leader = np.unique(images[:, 0], return_index=True, return_inverse=True)
     sizes = 1 + np.count_nonzero(np.diff(images[first], axis=1), axis=1)
     holds_whole_stars = np.array_equal(np.bincount(leader), sizes)
+    # One of each star of a closed grid: its star is all that a point stands for.
+    is_reduced = save.weights_final or (_is_grid(images) and not holds_whole_stars)
+    if not (is_reduced or holds_whole_stars) and np.ptp(given) < K_TOLERANCE:
+        _require_grid(save, kpoints, images)  # no weights were given: they follow from a grid
     if rule == "yambo":
-        given = given * count_merged(kpoints, yambo_rotations(save, group), yambo_tolerance(kpoints))
-    multiplicity = np.bincount(leader, weights=given)
-    if rule == "yambo" or save.weights_final or holds_whole_stars:
-        sizes = np.ones_like(sizes)
-    elif _is_grid(images):
-        multiplicity = np.ones_like(multiplicity)
-    elif np.ptp(given) < K_TOLERANCE:  # no weights were given: they follow from a grid
-        _require_grid(save, kpoints, images)
-    summed = multiplicity * sizes
+        counts = count_merged(kpoints, yambo_rotations(save, group), yambo_tolerance(kpoints))
+        summed = np.bincount(leader, weights=counts if is_reduced else given * counts)
+    elif save.weights_final or holds_whole_stars:
+        summed = np.bincount(leader, weights=given)
+    else:
+        summed = sizes if is_reduced else sizes * np.bincount(leader, weights=given)
     weights = np.zeros(len(save.kpoints))
     weights[listed[first]] = summed / summed.sum()
     return weights
