@@ -1,6 +1,6 @@
-"""What one job brings back: spectra on both rungs, or a typed outcome that says why not.
+"""What one job brings back: spectra on both rungs and bands, or a typed outcome that says why not.
 
-A result travels as msgpack; spectra as little-endian float32, because the store keeps no more.
+A result travels as msgpack; spectra and bands as little-endian float32: the store keeps no more.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
+from farm.bandstructure import BandStructure
 from farm.crystal import Crystal
 from farm.errors import InputError
 from farm.job import Engine, Outcome, Stage, make_job_id
@@ -66,6 +67,7 @@ class Result:
     ladder:              every step of the local-field ladder; the first is IPA, the last is RPA
     gmax_converged_mry:  per direction x, y, z the cutoff at which the ladder converged; None: not
     gap_indirect_ev:     on the spectra's k-grid
+    band_structure:      None where the protocol asks for none, and in results of older versions
     parameters:          what was really used (``ecutwfc_ry``, ``nbnd``, k-grids, ...)
     programs:            name -> version of each program that ran
     """
@@ -80,6 +82,7 @@ class Result:
     gmax_converged_mry: tuple[int | None, int | None, int | None] = (None, None, None)
     gap_indirect_ev: float | None = None
     gap_direct_ev: float | None = None
+    band_structure: BandStructure | None = None
     space_group: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
     programs: Mapping[str, str] = field(default_factory=dict)
@@ -132,6 +135,7 @@ class Result:
                     "gmax_converged_mry": list(self.gmax_converged_mry),
                     "gap_indirect_ev": self.gap_indirect_ev,
                     "gap_direct_ev": self.gap_direct_ev,
+                    "band_structure": self.band_structure.pack() if self.band_structure else None,
                     "space_group": self.space_group,
                     "parameters": dict(self.parameters),
                     "programs": dict(self.programs),
@@ -148,6 +152,7 @@ class Result:
             data = msgpack.unpackb(payload)
             if data["version"] != RECORD_VERSION:
                 raise ValueError(f"record version {data['version']}, expected {RECORD_VERSION}")
+            bands = data.get("band_structure")
             return cls(
                 crystal=Crystal.from_dict(data["crystal"]),
                 protocol=data["protocol"],
@@ -159,6 +164,7 @@ class Result:
                 gmax_converged_mry=tuple(data["gmax_converged_mry"]),
                 gap_indirect_ev=data["gap_indirect_ev"],
                 gap_direct_ev=data["gap_direct_ev"],
+                band_structure=BandStructure.unpack(bands) if bands else None,
                 space_group=data["space_group"],
                 parameters=data["parameters"],
                 programs=data["programs"],
