@@ -49,9 +49,7 @@ def space_group(crystal: Crystal, symprec: float = 0.01) -> SpaceGroup:
     """Find the space group. Raises CrystalError when spglib finds none."""
     import spglib
 
-    numbers = {symbol: i + 1 for i, symbol in enumerate(sorted(crystal.elements))}
-    cell = (crystal.lattice_angstrom, crystal.frac_coords, [numbers[s] for s in crystal.species])
-    dataset = spglib.get_symmetry_dataset(cell, symprec=symprec)
+    dataset = spglib.get_symmetry_dataset(space_group_cell(crystal), symprec=symprec)
     if dataset is None:
         raise CrystalError(f"{crystal.material_id}: no space group was found", fix="Check the cell")
     return SpaceGroup(
@@ -60,6 +58,14 @@ def space_group(crystal: Crystal, symprec: float = 0.01) -> SpaceGroup:
         rotations=np.asarray(dataset.rotations, dtype=np.int64),
         translations=np.asarray(dataset.translations, dtype=np.float64),
     )
+
+
+def space_group_cell(
+    crystal: Crystal,
+) -> tuple[tuple[tuple[float, float, float], ...], tuple[tuple[float, float, float], ...], list[int]]:
+    """The cell as spglib and seekpath take it: lattice, positions, a number for each element."""
+    numbers = {symbol: i + 1 for i, symbol in enumerate(sorted(crystal.elements))}
+    return crystal.lattice_angstrom, crystal.frac_coords, [numbers[s] for s in crystal.species]
 
 
 def grid_divisions(crystal: Crystal, kppa: int, *, even: bool) -> tuple[int, int, int]:

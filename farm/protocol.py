@@ -65,9 +65,35 @@ class Protocol(BaseModel):
     scf_threshold_ry: float = _field(1e-10, "Ry", "numerics", "conv_thr of the scf cycle", gt=0)
     max_scf_iterations: int = _field(100, "", "numerics", "electron_maxstep", ge=1)
 
-    bands: Literal["nscf"] = _field("nscf", "", "physics", "how the bands of the response are made")
+    bands: Literal["reduced-basis", "nscf"] = _field(
+        "reduced-basis",
+        "",
+        "physics",
+        "bands of the response: in a basis made of a few k-points, or by pw.x at every k-point",
+    )
+    bands_tolerance_mev: float = _field(
+        5.0, "meV", "physics", "reduced basis: error of bands up to energy_max_ev above the gap", gt=0
+    )
+    bands_top_tolerance_mev: float = _field(
+        10.0, "meV", "physics", "reduced basis: error of the bands above those", gt=0
+    )
+    band_path_points: int = _field(
+        60, "", "numerics", "reduced basis: points of the band structure; 0: none", ge=0, le=2000
+    )
     response_kppa: int = _field(
         1500, "k-points times atoms", "physics", "density of the spectra's k-grid", ge=1, le=_MOST_KPPA
+    )
+    kgrid: Literal["published", "converged"] = _field(
+        "published",
+        "",
+        "physics",
+        "the spectra's k-grid: as dense as said, or doubled until spectra agree (reduced basis only)",
+    )
+    kgrid_similarity: float = _field(
+        0.98, "", "physics", "converged k-grid: SC of one grid to the next denser", gt=0, lt=1
+    )
+    kgrid_kppa_max: int = _field(
+        100_000, "k-points times atoms", "numerics", "converged k-grid: no denser", ge=1, le=_MOST_KPPA
     )
     response_kshift: tuple[float, float, float] = _field(
         (1 / 64, 2 / 64, 3 / 64), "crystal coordinates", "physics", "shift of the spectra's k-grid"
@@ -102,6 +128,8 @@ class Protocol(BaseModel):
         ):
             if getattr(self, first) > getattr(self, last):
                 raise ValueError(f"{first} is above {last}")
+        if self.kgrid == "converged" and self.bands != "reduced-basis":
+            raise ValueError("kgrid = 'converged' needs bands = 'reduced-basis'")
         return self
 
     def to_dict(self) -> dict[str, Any]:
@@ -157,19 +185,23 @@ PRESETS: dict[str, Protocol] = {
 
 
 def load_protocol(name_or_path: str) -> Protocol:
-    """A preset by name, or a TOML file whose fields replace those of its ``preset`` (paper)."""
+    """A preset by name, or a TOML or JSON file whose fields replace those of its ``preset`` (paper)."""
     if name_or_path in PRESETS:
         return PRESETS[name_or_path]
     path = Path(name_or_path)
     if not path.is_file():
         raise ProtocolError(
             f"no protocol named {name_or_path!r} and no such file",
-            fix=f"Use one of {', '.join(PRESETS)} or a TOML file",
+            fix=f"Use one of {', '.join(PRESETS)} or a TOML or JSON file",
         )
+    is_json = path.suffix == ".json"
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ProtocolError(f"{path}: not valid TOML: {error}") from error
+        text = path.read_text(encoding="utf-8")
+        data = json.loads(text) if is_json else tomllib.loads(text)
+    except ValueError as error:  # of either format, or no UTF-8
+        raise ProtocolError(f"{path}: not valid {'JSON' if is_json else 'TOML'}: {error}") from error
+    if not isinstance(data, dict):
+        raise ProtocolError(f"{path}: not a table of protocol fields")
     preset = data.pop("preset", "paper")
     if str(preset) not in PRESETS:
         raise ProtocolError(f"{path}: field preset: no preset {preset!r}", fix=f"Use {', '.join(PRESETS)}")

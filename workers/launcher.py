@@ -24,6 +24,7 @@ _PR_SET_PDEATHSIG = 1
 
 INSTALL_HINTS: Mapping[str, str] = {
     "pw.x": "Install Quantum ESPRESSO, e.g. `apt install quantum-espresso`, and put pw.x on PATH",
+    "pp.x": "It comes with pw.x: put the whole Quantum ESPRESSO on PATH",
     "mpirun": "Install Open MPI, e.g. `apt install openmpi-bin`, or run with one rank",
 }
 

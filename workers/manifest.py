@@ -8,8 +8,23 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from farm.result import Correction
+from workers.history import (
+    BandAccuracy,
+    BandsDone,
+    BandsStep,
+    Done,
+    PotentialDone,
+    PotentialStep,
+    ResponseDone,
+    ResponseStep,
+    ScfDone,
+    ScfStep,
+    SpectraDone,
+    SpectraStep,
+    Step,
+    StepFailed,
+)
 from workers.launcher import Usage
-from workers.pipeline import BandsDone, BandsStep, Done, ResponseDone, ResponseStep, ScfDone, ScfStep, Step
 
 MANIFEST_VERSION = 1
 
@@ -70,10 +85,14 @@ def _step_from_json(data: dict[str, Any]) -> Step:
     kind = data.pop("kind", "ScfStep")
     if kind == "ScfStep":
         return ScfStep(ecutwfc_ry=data["ecutwfc_ry"], kgrid=tuple(data["kgrid"]))
-    if kind == "BandsStep":
+    if kind in ("BandsStep", "PotentialStep", "SpectraStep"):
         ground_state = _step_from_json(data["ground_state"])
-        if isinstance(ground_state, ScfStep):
+        if not isinstance(ground_state, ScfStep):
+            raise ValueError("a ground state is an scf run")
+        if kind == "BandsStep":
             return BandsStep(ground_state=ground_state, nbnd=data["nbnd"])
+        other = PotentialStep if kind == "PotentialStep" else SpectraStep
+        return other(ground_state=ground_state)
     if kind == "ResponseStep":
         bands = _step_from_json({"kind": "BandsStep", **data["bands"]})
         if isinstance(bands, BandsStep):
@@ -81,13 +100,29 @@ def _step_from_json(data: dict[str, Any]) -> Step:
     raise ValueError(f"unknown step {kind}")
 
 
+_DONE: dict[str, Any] = {
+    kind.__name__: kind
+    for kind in (ScfDone, PotentialDone, SpectraDone, BandsDone, ResponseDone, StepFailed)
+}
+# Fields of SpectraDone that are values of their own.
+_PARTS: dict[str, Any] = {"bands": BandsDone, "accuracy": BandAccuracy, "response": ResponseDone}
+
+
 def _done_from_json(data: dict[str, Any]) -> Done:
-    kinds: dict[str, Any] = {"ScfDone": ScfDone, "BandsDone": BandsDone, "ResponseDone": ResponseDone}
-    kind = kinds[data.pop("kind")]
-    done: ScfDone | BandsDone | ResponseDone = kind(
-        **{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
-    )
+    done: Done = _DONE[data.pop("kind")](**_values(data))
     return done
+
+
+def _values(data: dict[str, Any]) -> dict[str, Any]:
+    # JSON knows neither tuples nor the values within a value.
+    return {
+        key: _PARTS[key](**_values(value)) if isinstance(value, dict) else _tuples(value)
+        for key, value in data.items()
+    }
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 
 def completed(records: Sequence[Record]) -> list[tuple[Step, Done]]:

@@ -2,98 +2,41 @@
 
 ::
 
-    ground state (ladder of scf runs) -> bands (nscf, more bands until the window) -> response
+    ground state (ladder of scf runs) -> local potential -> bands in a reduced basis and response
+                                      -> bands (nscf, more bands until the window) -> response
+
+The second way is for ``bands = "nscf"``, and for a crystal on which the first has failed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from farm.basis import estimate_nbnd
 from farm.crystal import Crystal
-from farm.job import Outcome, Stage
+from farm.job import Outcome
 from farm.protocol import Protocol
 from farm.spectrum import DIRECTIONS
 from workers.bands import enlarge_nbnd
-from workers.convergence import Converged, GaveUp, Grid, Ladder, Next, Rung, make_ladder, next_rung
+from workers.convergence import Converged, GaveUp, Ladder, Next, Rung, make_ladder, next_rung
+from workers.history import (
+    BandsDone,
+    BandsStep,
+    History,
+    PotentialStep,
+    ResponseDone,
+    ResponseStep,
+    ScfDone,
+    ScfStep,
+    SpectraDone,
+    SpectraStep,
+    Step,
+    StepFailed,
+)
 
 MAX_BAND_RETRIES = 3
 # Bands that end this far above the spectrum are still accepted after the last retry.
 _LEAST_MARGIN_EV = 2.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScfStep:
-    """A self-consistent run on an unshifted grid."""
-
-    ecutwfc_ry: int
-    kgrid: Grid
-    stage = Stage.GROUND_STATE
-
-    @property
-    def name(self) -> str:
-        """Directory of the step."""
-        return f"scf-{self.ecutwfc_ry}Ry-{'x'.join(map(str, self.kgrid))}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class BandsStep:
-    """A band calculation on the shifted grid, from the density of ``ground_state``."""
-
-    ground_state: ScfStep
-    nbnd: int
-    stage = Stage.BANDS
-
-    @property
-    def name(self) -> str:
-        """Directory of the step."""
-        return f"bands-{self.nbnd}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ResponseStep:
-    """All rungs of the local-field ladder in one run, from the wavefunctions of ``bands``."""
-
-    bands: BandsStep
-    stage = Stage.RESPONSE
-
-    @property
-    def name(self) -> str:
-        """Directory of the step."""
-        return "response"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScfDone:
-    """energy_ev: total energy of the cell, eV."""
-
-    energy_ev: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class BandsDone:
-    """Gaps and reach of the bands above the valence band maximum, eV."""
-
-    gap_indirect_ev: float
-    gap_direct_ev: float
-    top_ev: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class ResponseDone:
-    """Where the ladder converged per direction (None: not), and the SC of its last step."""
-
-    converged_gmax_mry: tuple[int | None, int | None, int | None]
-    last_gmax_mry: int
-    last_similarity: tuple[float, float, float]
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepFailed:
-    """No remedy was left; reason: one sentence."""
-
-    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,19 +47,16 @@ class Finished:
     reason: str = ""
 
 
-Step = ScfStep | BandsStep | ResponseStep
-Done = ScfDone | BandsDone | ResponseDone | StepFailed
-History = Sequence[tuple[Step, Done]]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """All that the decisions depend on.
 
-    first_nbnd: bands of the first band calculation
+    reduced_basis: the bands are made in a reduced basis, as long as that does not fail
+    first_nbnd:    bands of the first band calculation
     """
 
     n_atoms: int
+    reduced_basis: bool
     ladder: Ladder
     first_nbnd: int
     energy_window_ev: float
@@ -129,6 +69,7 @@ def make_plan(crystal: Crystal, protocol: Protocol, n_electrons: int) -> Plan:
     """The plan of a crystal with ``n_electrons`` valence electrons under a protocol."""
     return Plan(
         n_atoms=crystal.n_atoms,
+        reduced_basis=protocol.bands == "reduced-basis",
         ladder=make_ladder(crystal, protocol),
         first_nbnd=estimate_nbnd(n_electrons, crystal.volume_angstrom3, protocol.energy_window_ev),
         energy_window_ev=protocol.energy_window_ev,
@@ -140,7 +81,7 @@ def make_plan(crystal: Crystal, protocol: Protocol, n_electrons: int) -> Plan:
 
 def next_step(history: History, plan: Plan) -> Step | Finished:
     """The step after ``history``, or how the job ended."""
-    if history and isinstance(history[-1][1], StepFailed):
+    if history and isinstance(history[-1][1], StepFailed) and not _has_other_way(history[-1][0]):
         return Finished(outcome=Outcome.FAILED, reason=history[-1][1].reason)
     energies_ev = {
         Rung(ecutwfc_ry=step.ecutwfc_ry, kgrid=step.kgrid): done.energy_ev / plan.n_atoms
@@ -154,19 +95,50 @@ def next_step(history: History, plan: Plan) -> Step | Finished:
     if isinstance(rung, Next):
         return scf
     assert isinstance(rung, Converged)  # noqa: S101  # the third of three types, for the type checker
-    return _after_ground_state(history, plan, scf)
+    failed = any(isinstance(done, StepFailed) for _, done in history)
+    if plan.reduced_basis and not failed:
+        return _in_reduced_basis(history, plan, scf)
+    return _by_nscf(history, plan, scf)
 
 
-def _after_ground_state(history: History, plan: Plan, scf: ScfStep) -> Step | Finished:
+def _has_other_way(step: Step) -> bool:
+    return isinstance(step, PotentialStep | SpectraStep)
+
+
+def _in_reduced_basis(history: History, plan: Plan, scf: ScfStep) -> Step | Finished:
+    step, done = history[-1]
+    if isinstance(done, SpectraDone):
+        if done.response is None:
+            return _metal(done.bands, plan)
+        if done.kgrid_converged is False:
+            similarity = min(done.kgrid_similarity or (0.0,))
+            grid = "x".join(map(str, done.kgrids[-1]))
+            return Finished(
+                outcome=Outcome.UNCONVERGED,
+                reason=f"k-grid: spectra on {grid} agree with those before to SC {similarity:.3f} only",
+            )
+        return _judge(done.response, plan)
+    return (
+        SpectraStep(ground_state=scf)
+        if isinstance(step, PotentialStep)
+        else PotentialStep(ground_state=scf)
+    )
+
+
+def _metal(bands: BandsDone, plan: Plan) -> Finished:
+    return Finished(
+        outcome=Outcome.METAL,
+        reason=f"indirect gap {bands.gap_indirect_ev:.3f} eV is below {plan.metal_gap_ev:g} eV",
+    )
+
+
+def _by_nscf(history: History, plan: Plan, scf: ScfStep) -> Step | Finished:
     bands = [(s, d) for s, d in history if isinstance(s, BandsStep) and isinstance(d, BandsDone)]
     if not bands:
         return BandsStep(ground_state=scf, nbnd=plan.first_nbnd)
     step, done = bands[-1]
     if done.gap_indirect_ev < plan.metal_gap_ev:
-        return Finished(
-            outcome=Outcome.METAL,
-            reason=f"indirect gap {done.gap_indirect_ev:.3f} eV is below {plan.metal_gap_ev:g} eV",
-        )
+        return _metal(done, plan)
     if done.top_ev < plan.energy_window_ev:
         if len(bands) <= MAX_BAND_RETRIES:
             nbnd = enlarge_nbnd(step.nbnd, done.top_ev, plan.energy_window_ev)

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from farm.errors import CalculationError, LeaseLostError
 from farm.protocol import Protocol
 from workers.gmax import LadderVerdict, judge_ladder
+from workers.history import Done, ResponseDone, StepFailed
 from workers.launcher import Process, Usage, launch
-from workers.pipeline import Done, StepFailed
 from workers.scratch import RESPONSE_FILE
-from workers.spectra import ResponseData, fault, load_response, response_done
+from workers.spectra import ResponseData, fault, load_response, load_spectra, response_done
 
-POLL_S = 0.1
+POLL_S = 0.05
+
+_PROTOCOL_FILE = "protocol.json"
 
 # A process that was killed is tried once more; numbers that are wrong would come again.
 ATTEMPTS = 2
@@ -28,18 +34,50 @@ def run_response(
 
     Raises LeaseLostError when ``cancelled`` is set.
     """
+    argv = response_argv(save_directory, protocol)
+    return _run(argv, directory, partial(_read_response, directory, protocol), cancelled)
+
+
+def run_spectra(
+    save_directory: Path,
+    potential: Path,
+    directory: Path,
+    protocol: Protocol,
+    cancelled: threading.Event,
+) -> tuple[Done, Usage]:
+    """Bands in a reduced basis and all rungs, from a ground state's save directory and its potential.
+
+    Raises LeaseLostError when ``cancelled`` is set.
+    """
+    (directory / _PROTOCOL_FILE).write_text(json.dumps(protocol.to_dict()), encoding="utf-8")
+    argv = [sys.executable, "-m", "workers.cli.spectra", str(save_directory.resolve())]
+    argv += ["--potential", str(potential.resolve()), "--protocol", _PROTOCOL_FILE, "--out", RESPONSE_FILE]
+    return _run(argv, directory, partial(_read_spectra, directory, protocol), cancelled)
+
+
+def _run(
+    argv: list[str], directory: Path, read: Callable[[], Done], cancelled: threading.Event
+) -> tuple[Done, Usage]:
     usage, reason = Usage(), ""
     for attempt in range(1, ATTEMPTS + 1):
-        process = _launch(save_directory, directory, protocol, attempt)
+        (directory / RESPONSE_FILE).unlink(missing_ok=True)
+        process = launch(
+            argv,
+            directory=directory,
+            stdout=directory / f"response-{attempt}.out",
+            stderr=directory / f"response-{attempt}.err",
+        )
         try:
             _wait(process, cancelled)
         finally:
             process.kill_group()
         usage += process.usage
         try:
-            return _read(directory, protocol), usage
+            return read(), usage
         except CalculationError as error:
             reason = f"{error.message}; exit code {process.returncode}; {_last_line(directory, attempt)}"
+        if process.returncode > 0:
+            break  # it said what is wrong, and would say it again
     return StepFailed(reason=reason), usage
 
 
@@ -58,16 +96,6 @@ def response_argv(save_directory: Path, protocol: Protocol) -> list[str]:
     return [*argv, "--threshold", repr(protocol.similarity_threshold), "--out", RESPONSE_FILE]
 
 
-def _launch(save_directory: Path, directory: Path, protocol: Protocol, attempt: int) -> Process:
-    (directory / RESPONSE_FILE).unlink(missing_ok=True)
-    return launch(
-        response_argv(save_directory, protocol),
-        directory=directory,
-        stdout=directory / f"response-{attempt}.out",
-        stderr=directory / f"response-{attempt}.err",
-    )
-
-
 def _wait(process: Process, cancelled: threading.Event) -> None:
     while process.poll() is None:
         if cancelled.is_set():
@@ -75,13 +103,21 @@ def _wait(process: Process, cancelled: threading.Event) -> None:
         time.sleep(POLL_S)
 
 
-def _read(directory: Path, protocol: Protocol) -> Done:
+def _read_response(directory: Path, protocol: Protocol) -> Done:
     data = load_response(directory / RESPONSE_FILE)
     wrong = fault(data, protocol)
     if wrong is not None:
         return StepFailed(reason=f"response: {wrong}")
     verdict = judge(data, protocol)
     return response_done(data, verdict.step_similarity, verdict.converged_gmax_mry)
+
+
+def _read_spectra(directory: Path, protocol: Protocol) -> Done:
+    done = load_spectra(directory / RESPONSE_FILE)
+    if done.bands.gap_indirect_ev < protocol.metal_gap_ev:
+        return done
+    response = _read_response(directory, protocol)
+    return replace(done, response=response) if isinstance(response, ResponseDone) else response
 
 
 def _last_line(directory: Path, attempt: int) -> str:

@@ -18,8 +18,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from farm.errors import LeaseLostError, ResourceError
+from workers.history import BandsStep, PotentialStep, ResponseStep, ScfStep, SpectraStep, Step, StepFailed
 from workers.manifest import Record, decode_manifest, encode_manifest
-from workers.pipeline import BandsStep, ResponseStep, ScfStep, Step
+from workers.potentials import POTENTIAL_FILE
 from workers.qe.inputs import OUTDIR, PREFIX
 
 RESPONSE_FILE = "response.npz"
@@ -48,6 +49,10 @@ class Workspace:
         """Where pw.x saves density, bands and wavefunctions of a step."""
         return self.directory / step.name / OUTDIR / f"{PREFIX}.save"
 
+    def potential_file(self, step: PotentialStep) -> Path:
+        """Where pp.x leaves the local potential."""
+        return self.directory / step.name / POTENTIAL_FILE
+
     def append(self, record: Record) -> None:
         """Add a step that is done, and replace the manifest on disk."""
         self.records.append(record)
@@ -68,7 +73,9 @@ class Workspace:
         records = decode_manifest(text, self.job_id)
         last_bands = max((i for i, r in enumerate(records) if isinstance(r.step, BandsStep)), default=-1)
         for i, record in enumerate(records):
-            if not self._has_data(record.step, with_wavefunctions=i == last_bands):
+            # What has failed left nothing that is needed.
+            failed = isinstance(record.done, StepFailed)
+            if not failed and not self._has_data(record.step, with_wavefunctions=i == last_bands):
                 break
             self.records.append(record)
 
@@ -93,8 +100,10 @@ class Workspace:
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def _has_data(self, step: Step, *, with_wavefunctions: bool) -> bool:
-        if isinstance(step, ResponseStep):
+        if isinstance(step, ResponseStep | SpectraStep):
             return (self.directory / step.name / RESPONSE_FILE).is_file()
+        if isinstance(step, PotentialStep):
+            return self.potential_file(step).is_file()
         save = self.save_directory(step)
         if not (save / "data-file-schema.xml").is_file():
             return False

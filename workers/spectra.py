@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from farm.bandstructure import BandStructure
 from farm.errors import CalculationError
 from farm.protocol import Protocol
 from farm.result import LadderStep
 from farm.spectrum import DIRECTIONS, energy_grid_ev
-from workers.pipeline import ResponseDone
+from workers.history import BandAccuracy, BandsDone, ResponseDone, SpectraDone
 
 # Im eps may undershoot zero by this share of its maximum (time-ordered damping, binning).
 _NEGATIVE_SHARE = 0.01
@@ -53,6 +54,62 @@ def load_response(path: Path) -> ResponseData:
             )
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise CalculationError(f"response: {path.name} is not complete: {error!r}") from error
+
+
+def load_spectra(path: Path) -> SpectraDone:
+    """What the process says of its bands, without the response.
+
+    Raises CalculationError when the file is absent or incomplete.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
+            similarity = tuple(float(value) for value in data["kgrid_similarity"])
+            # "not asked" where there was one grid.
+            agreed = {"True": True, "False": False}.get(str(data["kgrid_converged"]))
+            return SpectraDone(
+                bands=BandsDone(
+                    gap_indirect_ev=float(data["gap_indirect_ev"]),
+                    gap_direct_ev=float(data["gap_direct_ev"]),
+                    top_ev=float(data["top_band_min_above_vbm_ev"]),
+                ),
+                accuracy=BandAccuracy(
+                    window_error_mev=float(data["bands_window_error_mev"]),
+                    top_error_mev=float(data["bands_top_error_mev"]),
+                    pw_error_mev=float(data["bands_pw_error_mev"]),
+                    n_functions=int(data["n_basis_functions"]),
+                    n_samples=int(data["n_basis_samples"]),
+                ),
+                nbnd=int(data["n_bands"]),
+                kgrids=tuple((int(a), int(b), int(c)) for a, b, c in data["kgrids"]),
+                n_kpoints=int(data["n_kpoints_used"]),
+                kgrid_similarity=(similarity[0], similarity[1], similarity[2]) if similarity else None,
+                kgrid_converged=agreed,
+                bands_cpu_s=float(data["bands_cpu_seconds"]),
+                response=None,
+            )
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise CalculationError(f"spectra: {path.name} is not complete: {error!r}") from error
+
+
+def load_band_structure(path: Path) -> BandStructure | None:
+    """The band structure in the process' file, None where the protocol wanted none.
+
+    Raises CalculationError when the file is absent or incomplete.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
+            if "path_labels" not in data:
+                return None
+            return BandStructure(
+                labels=tuple(str(label) for label in data["path_labels"]),
+                corners=tuple(int(corner) for corner in data["path_corners"]),
+                kpoints=np.asarray(data["path_kpoints"], dtype=np.float64),
+                distances=np.asarray(data["path_distances_per_angstrom"], dtype=np.float64),
+                energies_ev=np.asarray(data["path_energies_ev"], dtype=np.float64),
+                n_valence=int(data["n_valence"][0]),
+            )
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise CalculationError(f"spectra: {path.name} is not complete: {error!r}") from error
 
 
 def fault(data: ResponseData, protocol: Protocol) -> str | None:

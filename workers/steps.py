@@ -14,12 +14,27 @@ from farm.crystal import Crystal
 from farm.errors import CalculationError, CrystalError
 from farm.kpoints import grid_divisions, reduce_kpoints, shifted_grid, space_group
 from farm.protocol import Protocol
+from farm.result import Correction
+from workers.history import (
+    BandsDone,
+    BandsStep,
+    Done,
+    PotentialDone,
+    PotentialStep,
+    ResponseStep,
+    ScfDone,
+    ScfStep,
+    SpectraStep,
+    Step,
+    StepFailed,
+)
+from workers.launcher import Usage
 from workers.manifest import Record
-from workers.pipeline import BandsDone, BandsStep, Done, ResponseStep, ScfDone, ScfStep, Step, StepFailed
+from workers.potentials import run_local_potential
 from workers.qe.inputs import PwInput
 from workers.qe.jobs import PwSession
 from workers.qe.outputs import PwOutput, band_edges
-from workers.responses import run_response
+from workers.responses import run_response, run_spectra
 from workers.scratch import Workspace
 from workers.supervise import run_pw
 
@@ -50,14 +65,42 @@ def run_step(step: Step, context: StepContext) -> Record:
 
     Raises ResourceError, MissingProgramError and LeaseLostError, which are not the material's fault.
     """
-    done: Done
     if isinstance(step, ResponseStep):
         save = context.workspace.save_directory(step.bands)
         directory = context.workspace.step_directory(step)
         done, usage = run_response(save, directory, context.protocol, context.cancelled)
         return Record(step=step, done=done, usage=usage)
+    if isinstance(step, PotentialStep | SpectraStep):
+        return _in_reduced_basis(step, context)
+    return _by_pw(step, context)
+
+
+def _in_reduced_basis(step: PotentialStep | SpectraStep, context: StepContext) -> Record:
+    workspace = context.workspace
+    save = workspace.save_directory(step.ground_state)
+    directory = workspace.step_directory(step)
+    done: Done
+    if isinstance(step, PotentialStep):
+        try:
+            usage = run_local_potential(save, directory, context.cancelled)
+            done = PotentialDone()
+        except CalculationError as error:
+            usage, done = Usage(), StepFailed(reason=error.message)
+    else:
+        potential = workspace.potential_file(PotentialStep(ground_state=step.ground_state))
+        done, usage = run_spectra(save, potential, directory, context.protocol, context.cancelled)
+    if not isinstance(done, StepFailed):
+        return Record(step=step, done=done, usage=usage)
+    other_way = Correction(
+        step=step.name, diagnosis=done.reason, remedy="bands by a dense nscf run", changes_physics=False
+    )
+    return Record(step=step, done=done, usage=usage, corrections=(other_way,))
+
+
+def _by_pw(step: ScfStep | BandsStep, context: StepContext) -> Record:
     session = _session(step, context)
     program = ""
+    done: Done
     try:
         output = run_pw(session)
         program, done = output.version, _pw_done(step, output)

@@ -71,6 +71,11 @@ def _engine(ctx: click.Context, parameter: click.Parameter, name: str) -> str:  
     "--protocol", default="paper", show_default=True, metavar="paper|demo|FILE", help="Parameters."
 )
 @click.option(
+    "--bands",
+    type=click.Choice(["reduced-basis", "nscf"]),
+    help="How the response gets its bands, in place of the protocol's; nscf to compare with.",
+)
+@click.option(
     "--engine",
     type=click.Choice([engine.value for engine in Engine]),
     default=Engine.NATIVE.value,
@@ -93,6 +98,7 @@ def seed(
     space_group: int | None,
     limit: int | None,
     protocol: str,
+    bands: str | None,
     dry_run: bool,
     as_json: bool,
 ) -> int:
@@ -109,12 +115,14 @@ def seed(
     """
     from itertools import chain
 
-    from farm.protocol import load_protocol
+    from farm.protocol import Protocol, load_protocol
     from farm.seeding import plan_jobs, queue_jobs
     from farm.sources import Filters, read_source, select
 
     settings = settings_of(ctx)
     chosen = load_protocol(protocol)
+    if bands is not None:
+        chosen = Protocol.from_dict({**chosen.to_dict(), "bands": bands}, origin="--bands")
     filters = Filters(
         max_atoms=max_atoms,
         elements=elements,

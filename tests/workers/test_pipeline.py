@@ -10,23 +10,22 @@ from farm.basis import estimate_nbnd
 from farm.job import Outcome
 from workers.bands import enlarge_nbnd
 from workers.convergence import Ladder
-from workers.pipeline import (
+from workers.history import (
     BandsDone,
     BandsStep,
     Done,
-    Finished,
-    Plan,
     ResponseDone,
     ResponseStep,
     ScfDone,
     ScfStep,
     Step,
     StepFailed,
-    next_step,
 )
+from workers.pipeline import Finished, Plan, next_step
 
 PLAN = Plan(
     n_atoms=2,
+    reduced_basis=False,
     ladder=Ladder(cutoffs_ry=(40,), kgrids=((4, 4, 4),), tolerance_ev=None),
     first_nbnd=20,
     energy_window_ev=25.0,

@@ -14,7 +14,7 @@ import pytest
 from farm.errors import CalculationError, LeaseLostError
 from farm.protocol import Protocol
 from workers import responses
-from workers.pipeline import StepFailed
+from workers.history import StepFailed
 from workers.spectra import ResponseData, fault, ladder_steps, load_response, response_done
 
 PROTOCOL = Protocol(n_energies=101, gmax_max_mry=6000)

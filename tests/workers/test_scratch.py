@@ -13,7 +13,7 @@ from farm.errors import CalculationError, LeaseLostError, ResourceError
 from farm.result import Correction
 from workers.launcher import Usage
 from workers.manifest import Record
-from workers.pipeline import BandsDone, BandsStep, ResponseDone, ResponseStep, ScfDone, ScfStep
+from workers.history import BandsDone, BandsStep, ResponseDone, ResponseStep, ScfDone, ScfStep
 from workers.scratch import RESPONSE_FILE, Workspace, failed_directory, open_workspace, sweep
 
 SCF = ScfStep(ecutwfc_ry=40, kgrid=(4, 4, 4))

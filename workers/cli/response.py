@@ -103,7 +103,7 @@ def response(
     output.check_suffix(out, output.DATA_SUFFIXES)
     output.check_suffix(plot, output.FIGURE_SUFFIXES)
     request = ResponseRequest(energies_ev=energy_grid_ev(n_energies, energy_max_ev), **choices)
-    result = compute_response(save_dir, request, pseudo_dir=pseudo_dir, on_progress=_progress())
+    result = compute_response(save_dir, request, pseudo_dir=pseudo_dir, on_progress=progress())
     verdict = judge_ladder(result.gmax_mry, result.eps, result.energies_ev, threshold)
     for line in output.warnings(result):
         click.echo(f"warning: {line}", err=True)
@@ -115,7 +115,7 @@ def response(
     click.echo(output.as_text(document) if as_json else output.table(result, verdict))
 
 
-def _progress() -> Callable[[int, int], None]:
+def progress() -> Callable[[int, int], None]:
     """A line that counts k-points, on a terminal only."""
 
     def show(done: int, total: int) -> None:

@@ -34,6 +34,13 @@ _AXES = {
     "eps_off_diagonal_imag": "gmax, pair, energy",
     "step_similarity": "step (from gmax[i] to gmax[i+1]), direction",
     "converged_gmax_mry": "direction (mRy; -1: not converged)",
+    "kgrids": "grid, reciprocal vector (divisions)",
+    "kgrid_similarity": "direction (SC of the grid before to the last)",
+    "path_labels": "corner",
+    "path_corners": "corner (number of its point)",
+    "path_kpoints": "point, reciprocal vector (crystal coordinates)",
+    "path_distances_per_angstrom": "point",
+    "path_energies_ev": "point, band (eV above the valence band maximum)",
 }
 
 
@@ -87,7 +94,7 @@ def write(path: Path, data: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     # npz and HDF5 know no null: -1 stands for a direction that did not converge.
-    converged = [-1 if g is None else g for g in data["converged_gmax_mry"]]
+    converged = [-1 if g is None else g for g in data.get("converged_gmax_mry", ())]
     arrays = {**data, "converged_gmax_mry": converged}
     with part.open("w+b") as file:
         if path.suffix == ".json":
@@ -106,7 +113,7 @@ def _write_hdf5(file: BinaryIO, data: dict[str, Any]) -> None:
         for name, value in data.items():
             if name not in _AXES:
                 h5.attrs[name] = value
-            elif isinstance(value[0], str):
+            elif value and isinstance(value[0], str):
                 h5.create_dataset(name, data=value, dtype=h5py.string_dtype())
             else:
                 h5.create_dataset(name, data=np.asarray(value))

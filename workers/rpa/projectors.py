@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from farm.kpoints import FloatArray
+from farm.kpoints import FloatArray, IntArray
 from workers.rpa.radial import RadialTable
 from workers.rpa.save import Save
 from workers.rpa.solid_harmonics import solid_harmonics
@@ -44,10 +44,13 @@ class NonlocalPotential:
     atom, radial projector, m.
     """
 
-    def __init__(self, save: Save, pseudos: dict[str, Pseudopotential]) -> None:
+    def __init__(
+        self, save: Save, pseudos: dict[str, Pseudopotential], *, largest: float | None = None
+    ) -> None:
+        """``largest`` |k + G| that will be asked for, 1/bohr; that of the cutoff where it is None."""
         self._reciprocal = save.reciprocal
         self._scale = 4 * np.pi / np.sqrt(save.volume)
-        largest = float(np.sqrt(2 * save.cutoff))
+        largest = largest or float(np.sqrt(2 * save.cutoff))
         self._species, blocks = [], []
         for label, pseudo in pseudos.items():
             if pseudo.angular:
@@ -57,18 +60,26 @@ class NonlocalPotential:
                 blocks += [_expand_m(pseudo)] * len(atoms)
         self.d_ij = _block_diagonal(blocks)
 
+    def projectors(self, kpoint: FloatArray, millers: IntArray) -> SingleComplexArray:
+        """<b_i|k+G>, shape ``(n_projectors, n_pw)``: ``projectors @ c`` is <b_i|n>."""
+        vectors, lengths = self._vectors(kpoint, millers)
+        found = [np.zeros((0, len(millers)), dtype=np.complex64)]
+        for species in self._species:
+            forms = self._form_factors(species, vectors, lengths, gradients=False)[0]
+            found += [forms * _phase(millers, position) for position in species.positions]
+        return np.concatenate(found)
+
     def matrix_elements(self, waves: Wavefunctions) -> SingleComplexArray:
         """<b_i|n> and <d b_i/d k_a|n>, shape ``(4, n_projectors, n_bands)``: value, then x, y, z."""
-        vectors = (waves.kpoint + waves.millers) @ self._reciprocal
-        lengths = np.sqrt(np.einsum("ga,ga->g", vectors, vectors))
+        vectors, lengths = self._vectors(waves.kpoint, waves.millers)
         coefficients = waves.coefficients.T
         found = []
         for species in self._species:
-            forms = self._form_factors(species, vectors, lengths)
+            forms = self._form_factors(species, vectors, lengths, gradients=True)
             flat = forms.reshape(-1, len(lengths))
             for position in species.positions:
                 # <b|n> = sum_G form(K) exp(i G . tau) c_n(G); columns are Re, Im of each band.
-                phase = np.exp(2j * np.pi * (waves.millers @ position)).astype(np.complex64)
+                phase = _phase(waves.millers, position)
                 phased = np.multiply(coefficients, phase[:, None], order="C")
                 sums = (flat @ phased.view(np.float32)).view(np.complex64)
                 found.append(sums.reshape(4, -1, coefficients.shape[1]))
@@ -76,14 +87,19 @@ class NonlocalPotential:
             return np.zeros((4, 0, coefficients.shape[1]), dtype=np.complex64)
         return np.concatenate(found, axis=1)
 
+    def _vectors(self, kpoint: FloatArray, millers: IntArray) -> tuple[FloatArray, FloatArray]:
+        # k + G and its length, 1/bohr
+        vectors = (kpoint + millers) @ self._reciprocal
+        return vectors, np.sqrt(np.einsum("ga,ga->g", vectors, vectors))
+
     def _form_factors(
-        self, species: _Species, vectors: FloatArray, lengths: FloatArray
+        self, species: _Species, vectors: FloatArray, lengths: FloatArray, *, gradients: bool
     ) -> NDArray[np.float32]:
-        """R S and its gradient D K S + R grad S, shape ``(4, n_forms, n_pw)``."""
+        """R S and its gradient D K S + R grad S, shape ``(4, n_forms, n_pw)``; or ``(1, ...)`` without."""
         radial, slope = species.table.at(lengths)
         harmonics = {l_value: solid_harmonics(l_value, vectors) for l_value in set(species.angular)}
         n_forms = sum(2 * l_value + 1 for l_value in species.angular)
-        forms = np.empty((4, n_forms, len(lengths)), dtype=np.float32)
+        forms = np.empty((4 if gradients else 1, n_forms, len(lengths)), dtype=np.float32)
         single = (self._scale * vectors.T).astype(np.float32)
         scale = np.float32(self._scale)
         at = 0
@@ -91,8 +107,16 @@ class NonlocalPotential:
             solid, gradient = harmonics[l_value]
             rows = slice(at, at := at + 2 * l_value + 1)
             forms[0, rows] = scale * radial[i] * solid
+            if not gradients:
+                continue
             forms[1:, rows] = (single * slope[i])[:, None] * solid + scale * radial[i] * gradient
         return forms
+
+
+def _phase(millers: IntArray, position: FloatArray) -> SingleComplexArray:
+    # exp(i G . tau)
+    phase: SingleComplexArray = np.exp(2j * np.pi * (millers @ position)).astype(np.complex64)
+    return phase
 
 
 def _expand_m(pseudo: Pseudopotential) -> FloatArray:

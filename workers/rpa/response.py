@@ -10,6 +10,7 @@ non-local potential. Adler, Phys. Rev. 126, 413 (1962); Wiser, Phys. Rev. 129, 6
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,7 @@ from workers.rpa.symmetry import (
 )
 from workers.rpa.transitions import Basis, Progress, accumulate
 from workers.rpa.upf import Pseudopotential, read_pseudopotentials
+from workers.rpa.wavefunctions import WavefunctionSource, read_wavefunctions
 from workers.rpa.weights import WeightRule, kpoint_weights
 
 # rho(q)/|q| diverges as bands touch: below this there is no q -> 0 limit without intraband terms.
@@ -132,10 +134,14 @@ def response_of(
     request: ResponseRequest,
     group: SpaceGroup,
     *,
+    wavefunctions: WavefunctionSource | None = None,
     device: Device | None = None,
     on_progress: Progress | None = None,
 ) -> Response:
-    """The response symmetrised with ``group``; the k-list must hold one of each star of that group."""
+    """The response symmetrised with ``group``; the k-list must hold one of each star of that group.
+
+    ``wavefunctions`` gives the bands of a k-point; without it they are read from the save directory.
+    """
     if save.gap_direct_ev < _SMALLEST_DIRECT_GAP_EV:
         raise CalculationError(
             f"{save.directory}: direct gap {save.gap_direct_ev:.4f} eV: filled and empty bands meet",
@@ -152,7 +158,8 @@ def response_of(
     nodes = _nodes(save, float(photon_ev[-1]) / HARTREE_EV, damping)
     memory = MatrixMemory.of(parts, nodes.count, request.memory_mb)
     basis = Basis(gvectors=gvectors, channels=parts, nodes=nodes, memory=memory)
-    spectral = accumulate(device, save, pseudos, weights, basis, on_progress)
+    source = wavefunctions or partial(read_wavefunctions, save)
+    spectral = accumulate(device, save, pseudos, weights, basis, source, on_progress)
     g = kernel(photon_ev / HARTREE_EV, nodes.energies, damping, request.green_function)
     eps = np.empty((len(request.gmax_mry), len(directions), photon_ev.size), dtype=np.complex128)
     for part, slabs in zip(parts, spectral, strict=True):

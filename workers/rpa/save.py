@@ -118,8 +118,8 @@ class Save:
         )
 
 
-def read_save(directory: Path) -> Save:
-    """Read ``data-file-schema.xml`` of a save directory.
+def read_save(directory: Path, *, empty_bands: bool = True) -> Save:
+    """Read ``data-file-schema.xml`` of a save directory; ``empty_bands``: whether there must be any.
 
     Raises InputError where there is none, or where the run used spin-orbit coupling, non-collinear
     magnetism, ultrasoft or PAW pseudopotentials or the Gamma-only trick; CalculationError where the
@@ -140,9 +140,14 @@ def read_save(directory: Path) -> Save:
     try:
         _reject_unsupported(output, path)
         total_charge = float(_text(root, "input/bands/tot_charge", default="0"))
-        return _save_from(output, directory, total_charge)
+        save = _save_from(output, directory, total_charge)
     except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
         raise CalculationError(f"{path} lacks what pw.x writes ({error})", fix="Run pw.x again") from error
+    if empty_bands and save.n_bands <= max(save.n_valence):
+        raise CalculationError(
+            f"{directory} has no empty band", fix=f"Run the nscf step with nbnd > {max(save.n_valence)}"
+        )
+    return save
 
 
 def _reject_unsupported(output: ET.Element, path: Path) -> None:
@@ -225,10 +230,6 @@ def _valence_bands(bands: ET.Element, occupations: FloatArray, directory: Path) 
     if min(n_valence) < 1:
         raise CalculationError(
             f"{directory} has no filled band of one spin", fix="Fully polarised crystals are not treated"
-        )
-    if n_bands <= max(n_valence):
-        raise CalculationError(
-            f"{directory} has no empty band", fix=f"Run the nscf step with nbnd > {max(n_valence)}"
         )
     return n_valence
 

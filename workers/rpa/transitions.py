@@ -19,7 +19,7 @@ from workers.rpa.spectral import EnergyNodes, SpectralMatrix
 from workers.rpa.symmetry import Channel
 from workers.rpa.upf import Pseudopotential
 from workers.rpa.velocity import velocity
-from workers.rpa.wavefunctions import read_wavefunctions
+from workers.rpa.wavefunctions import WavefunctionSource
 
 # k-points done, k-points in all.
 Progress = Callable[[int, int], None]
@@ -41,6 +41,7 @@ def accumulate(
     pseudos: dict[str, Pseudopotential],
     weights: FloatArray,
     basis: Basis,
+    wavefunctions: WavefunctionSource,
     on_progress: Progress | None = None,
 ) -> list[list[Array]]:
     """Slabs of the spectral matrix of each channel, summed over spins and k-points of non-zero weight."""
@@ -60,7 +61,7 @@ def accumulate(
     for done, (spin, index) in enumerate(states, start=1):
         n_valence = save.n_valence[spin]
         filled, empty = slice(0, n_valence), slice(n_valence, save.n_bands)
-        waves = read_wavefunctions(save, index, spin)
+        waves = wavefunctions(index, spin)
         levels = save.eigenvalues[spin, index]
         # Transitions are ordered v first: t = v * n_c + c.
         energies = levels[None, empty] - levels[filled, None]

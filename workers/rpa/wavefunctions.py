@@ -5,6 +5,7 @@ psi_nk(r) = V^(-1/2) sum_G c_n(G) exp(i (k + G) . r), with sum_G |c_n(G)|^2 = 1.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,10 @@ class Wavefunctions:
     kpoint: FloatArray
     millers: IntArray
     coefficients: SingleComplexArray
+
+
+# (number of the k-point in the list, spin) -> its bands
+WavefunctionSource = Callable[[int, int], Wavefunctions]
 
 
 def read_wavefunctions(save: Save, index: int, spin: int = 0) -> Wavefunctions:

@@ -1,0 +1,158 @@
+"""The steps of a job and what each can bring back: the values that decisions are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from farm.job import Stage
+from workers.convergence import Grid
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScfStep:
+    """A self-consistent run on an unshifted grid."""
+
+    ecutwfc_ry: int
+    kgrid: Grid
+    stage = Stage.GROUND_STATE
+
+    @property
+    def name(self) -> str:
+        """Directory of the step."""
+        return f"scf-{self.ecutwfc_ry}Ry-{'x'.join(map(str, self.kgrid))}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BandsStep:
+    """A band calculation on the shifted grid, from the density of ``ground_state``."""
+
+    ground_state: ScfStep
+    nbnd: int
+    stage = Stage.BANDS
+
+    @property
+    def name(self) -> str:
+        """Directory of the step."""
+        return f"bands-{self.nbnd}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResponseStep:
+    """All rungs of the local-field ladder in one run, from the wavefunctions of ``bands``."""
+
+    bands: BandsStep
+    stage = Stage.RESPONSE
+
+    @property
+    def name(self) -> str:
+        """Directory of the step."""
+        return "response"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PotentialStep:
+    """The local potential of ``ground_state``, which the reduced basis needs."""
+
+    ground_state: ScfStep
+    stage = Stage.BANDS
+
+    @property
+    def name(self) -> str:
+        """Directory of the step."""
+        return "potential"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpectraStep:
+    """Bands in a reduced basis and the response, all rungs, in one process."""
+
+    ground_state: ScfStep
+    stage = Stage.RESPONSE
+
+    @property
+    def name(self) -> str:
+        """Directory of the step."""
+        return "spectra"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScfDone:
+    """energy_ev: total energy of the cell, eV."""
+
+    energy_ev: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class BandsDone:
+    """Gaps and reach of the bands above the valence band maximum, eV."""
+
+    gap_indirect_ev: float
+    gap_direct_ev: float
+    top_ev: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResponseDone:
+    """Where the ladder converged per direction (None: not), and the SC of its last step."""
+
+    converged_gmax_mry: tuple[int | None, int | None, int | None]
+    last_gmax_mry: int
+    last_similarity: tuple[float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PotentialDone:
+    """The file is there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BandAccuracy:
+    """What was measured of bands in a reduced basis.
+
+    window_error_mev, top_error_mev: at k-points that were checked against plane waves, of bands within
+                and above the photon energies of the spectrum
+    pw_error_mev: of the filled bands against pw.x at a k-point of its own
+    n_functions, n_samples: size of the basis, and k-points it was made of
+    """
+
+    window_error_mev: float
+    top_error_mev: float
+    pw_error_mev: float
+    n_functions: int
+    n_samples: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpectraDone:
+    """Bands and response of the last k-grid; no response for a metal.
+
+    nbnd:              bands that were kept
+    kgrids:            divisions of the grids, from coarse to dense
+    n_kpoints:         inequivalent points of the last
+    kgrid_similarity:  SC of the grid before to the last one, x, y, z; None where there was one grid
+    kgrid_converged:   whether they agree; None where that was not asked
+    bands_cpu_s:       CPU seconds of the process that went into bands
+    """
+
+    bands: BandsDone
+    accuracy: BandAccuracy
+    nbnd: int
+    kgrids: tuple[Grid, ...]
+    n_kpoints: int
+    kgrid_similarity: tuple[float, float, float] | None
+    kgrid_converged: bool | None
+    bands_cpu_s: float
+    response: ResponseDone | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepFailed:
+    """No remedy was left; reason: one sentence."""
+
+    reason: str
+
+
+Step = ScfStep | PotentialStep | SpectraStep | BandsStep | ResponseStep
+Done = ScfDone | PotentialDone | SpectraDone | BandsDone | ResponseDone | StepFailed
+History = Sequence[tuple[Step, Done]]
