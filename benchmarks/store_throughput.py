@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from farm.bandstructure import BandStructure
 from farm.crystal import Crystal
 from farm.job import Engine, Outcome
 from farm.protocol import Protocol
@@ -26,9 +27,28 @@ from farm.store import StoreWriter, open_store
 from farm.store.export import export_npz
 
 LADDER_MRY = (0, 2000, 4000, 6000)
+# Of a band structure; a protocol asks for about as many points.
+N_POINTS, N_BANDS = 64, 40
 
 
-def make_result(number: int, protocol: Protocol, eps: np.ndarray) -> Result:
+def make_bands() -> BandStructure:
+    """Bands of free electrons along a line: as smooth as real ones, and as hard to compress."""
+    k = np.linspace(0.0, 0.5, N_POINTS)
+    vectors = np.random.default_rng(2).normal(size=(N_BANDS, 3)) * 3
+    energies = np.sort(((vectors[None] + k[:, None, None]) ** 2).sum(axis=-1), axis=1)
+    return BandStructure(
+        labels=("GAMMA", "X"),
+        corners=(0, N_POINTS - 1),
+        kpoints=np.outer(k, [1.0, 0.0, 1.0]),
+        distances=k,
+        energies_ev=energies - energies[:, 3].max(),
+        n_valence=4,
+    )
+
+
+def make_result(
+    number: int, protocol: Protocol, eps: np.ndarray, bands: BandStructure | None = None
+) -> Result:
     """A result of the size of a real one: four rungs of 2001 energies unless the protocol is smaller."""
     crystal = Crystal(
         material_id=f"crystal-{number}",
@@ -47,6 +67,7 @@ def make_result(number: int, protocol: Protocol, eps: np.ndarray) -> Result:
         engine=Engine.NATIVE,
         outcome=Outcome.DONE,
         ladder=ladder,
+        band_structure=bands,
     )
 
 
@@ -67,11 +88,17 @@ def measure_throughput(directory: Path, n_rows: int) -> list[tuple[str, float, s
     protocol = Protocol()
     eps = np.random.default_rng(0).random((3, protocol.n_energies)) * (1 + 1j)
     results = [make_result(i, protocol, eps) for i in range(n_rows)]
-    single, many = directory / "single.h5", directory / "many.h5"
+    bands = make_bands()
+    with_bands = [make_result(i, protocol, eps, bands) for i in range(n_rows)]
+    single, many, banded = (directory / f"{name}.h5" for name in ("single", "many", "banded"))
     with StoreWriter(single) as writer:
         one_by_one = [seconds(lambda r=result: writer.append(r)) for result in results]  # type: ignore[misc]
     with StoreWriter(many) as writer:
         batched = seconds(lambda: writer.append_many(results))
+    with StoreWriter(banded) as writer:
+        one_with_bands = [seconds(lambda r=result: writer.append(r)) for result in with_bands]  # type: ignore[misc]
+    with open_store(banded) as store:
+        only_bands = seconds(lambda: [store.band_structure(i) for i in range(n_rows)])
     with open_store(single) as store:
         indices = np.random.default_rng(1).permutation(n_rows).tolist()
         bulk = seconds(lambda: store.spectra(range(n_rows)))
@@ -81,12 +108,15 @@ def measure_throughput(directory: Path, n_rows: int) -> list[tuple[str, float, s
     return [
         ("append, durable", n_rows / sum(one_by_one), "rows/s"),
         ("append, durable, 99th percentile", 1e3 * float(np.quantile(one_by_one, 0.99)), "ms"),
+        ("append, durable, with bands", n_rows / sum(one_with_bands), "rows/s"),
         ("append_many, durable", n_rows / batched, "rows/s"),
         ("read IPA and RPA, in order", n_rows / bulk, "rows/s"),
         ("read IPA and RPA, shuffled", n_rows / shuffled, "rows/s"),
         ("read whole results, verified", n_rows / whole, "rows/s"),
+        ("read band structures", n_rows / only_bands, "rows/s"),
         ("export to npz", n_rows / export, "rows/s"),
         ("file size", single.stat().st_size / n_rows / 1e3, "kB/row"),
+        ("file size with bands", banded.stat().st_size / n_rows / 1e3, "kB/row"),
     ]
 
 

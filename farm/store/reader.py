@@ -13,16 +13,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from farm.bandstructure import BandStructure
 from farm.crystal import Crystal
-from farm.errors import StoreError
+from farm.errors import InputError, StoreError
 from farm.job import Engine, Stage, make_job_id
 from farm.result import LadderStep, Result, StageUsage
 from farm.spectrum import FloatArray
-from farm.store.layout import GROWING, ROW_DTYPE, TEXTS, check_layout, hdf5_errors
+from farm.store.bands import decode_bands, read_bands
+from farm.store.layout import ROW_DTYPE, TEXTS, check_layout, growing, hdf5_errors
 from farm.store.opening import open_for_reading
 from farm.store.record import Key, decode, decode_ladder, key_of
 from farm.store.row import StoreCounts, StoredRow, stored_row
-from farm.store.tables import committed_rows, is_sound, read_record, read_texts
+from farm.store.tables import committed_rows, gather, is_sound, read_record, read_texts
 
 
 class Store:
@@ -158,6 +160,15 @@ class Store:
             parts = [self._file[f"ladder/eps_{part}"][steps] for part in ("real", "imag")]
             return decode_ladder(self._file["ladder/steps"][steps], np.stack(parts, axis=1))
 
+    def band_structure(self, index: int) -> BandStructure | None:
+        """The bands of a row along its path of high symmetry; None: it has none."""
+        self._at(index)
+        with hdf5_errors(self.path, f"reading the band structure of row {index}"):
+            try:
+                return decode_bands(read_bands(self._file, index))
+            except InputError as error:
+                raise ValueError(f"it is damaged: {error}") from error
+
     def result(self, index: int) -> Result:
         """The whole result of a row, as it was appended; its checksum is verified."""
         self._at(index)
@@ -187,7 +198,7 @@ class Store:
         n_rows, start = committed_rows(self._file), self.n_rows
         if n_rows == start:
             return
-        for name in GROWING:
+        for name in growing(self._file):
             self._file[name].id.refresh()
         fresh = self._file["rows"][start:n_rows]
         if fresh.size != n_rows - start:
@@ -225,23 +236,11 @@ class Store:
         wanted = np.asarray(indices, dtype=np.int64)
         eps = np.empty((wanted.size, 3, self._energies_ev.size), dtype=np.complex64)
         with hdf5_errors(self.path, f"reading {rung.upper()} spectra"):
-            eps.real = _gather(self._file[f"{rung}/eps_real"], wanted)
-            eps.imag = _gather(self._file[f"{rung}/eps_imag"], wanted)
+            eps.real = gather(self._file[f"{rung}/eps_real"], wanted)
+            eps.imag = gather(self._file[f"{rung}/eps_imag"], wanted)
         return eps
 
 
 def open_store(path: Path) -> Store:
     """Open a store for reading. Raises StoreError when it is missing or no store of this layout."""
     return Store(path)
-
-
-def _gather(dataset: Any, wanted: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Rows in any order, read as the longest runs there are: HDF5's own point lists are slow."""
-    if not wanted.size:
-        return np.empty((0, *dataset.shape[1:]), dtype=np.float32)
-    unique, inverse = np.unique(wanted, return_inverse=True)
-    runs = np.split(unique, np.flatnonzero(np.diff(unique) > 1) + 1)
-    read = np.concatenate([dataset[int(run[0]) : int(run[-1]) + 1] for run in runs])
-    if np.array_equal(unique, wanted):
-        return np.asarray(read)
-    return np.asarray(read[inverse])

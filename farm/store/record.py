@@ -16,6 +16,7 @@ from farm.errors import InputError, ResultRefusedError
 from farm.job import Engine, Outcome, Stage
 from farm.result import Correction, LadderStep, Result, StageUsage
 from farm.spectrum import FloatArray, Spectrum, similarity_coefficient
+from farm.store.bands import BandRecord, checksum_bands, decode_bands, encode_bands
 from farm.store.layout import ROW_DTYPE, STEP_DTYPE, TEXTS
 
 Key = tuple[str, str, str]
@@ -37,12 +38,14 @@ class Record:
     texts:    UTF-8, in the order of ``layout.TEXTS``
     steps:    shape ``(n_steps,)``, STEP_DTYPE; ``row`` is set when stored
     step_eps: float32, shape ``(n_steps, 2, 3, n_energies)``, axis order ``[step, re|im, x|y|z, energy]``
+    bands:    None where there is no band structure
     """
 
     row: NDArray[np.void]
     texts: tuple[bytes, ...]
     steps: NDArray[np.void]
     step_eps: NDArray[np.float32]
+    bands: BandRecord | None = None
 
     @property
     def key(self) -> Key:
@@ -98,30 +101,27 @@ def encode(result: Result) -> Record:
         if step.step_similarity is not None:
             steps[i]["has_similarity"], steps[i]["step_similarity"] = True, step.step_similarity
         step_eps[i, 0], step_eps[i, 1] = step.eps.real, step.eps.imag
-    record = Record(row, _texts(result, name), steps, step_eps)
-    row["crc32"] = checksum(record.row, record.texts, record.steps, record.step_eps)
+    bands = encode_bands(result.band_structure, name)
+    record = Record(row, _texts(result, name), steps, step_eps, bands)
+    row["crc32"] = checksum(record)
     return record
 
 
-def checksum(
-    row: NDArray[np.void],
-    texts: Sequence[bytes],
-    steps: NDArray[np.void],
-    step_eps: NDArray[np.float32],
-) -> int:
+def checksum(record: Record) -> int:
     """CRC-32 of everything a row says, whatever its place in the file."""
-    content, rungs = row.copy(), steps.copy()
+    content, rungs = record.row.copy(), record.steps.copy()
     for field in _NOT_CONTENT:
         content[field] = 0
     rungs["row"] = 0
     crc = zlib.crc32(content.tobytes())
-    for text in texts:
+    for text in record.texts:
         crc = zlib.crc32(text, zlib.crc32(len(text).to_bytes(8, "little"), crc))
-    return zlib.crc32(step_eps.tobytes(), zlib.crc32(rungs.tobytes(), crc))
+    crc = zlib.crc32(record.step_eps.tobytes(), zlib.crc32(rungs.tobytes(), crc))
+    return checksum_bands(record.bands, crc)
 
 
 def decode(record: Record) -> Result:
-    """The inverse of :func:`encode`; spectra come back as the float32 values that were kept."""
+    """The inverse of :func:`encode`; spectra and bands come back as the float32 values that were kept."""
     row = record.row[0]
     text = dict(zip(TEXTS, (part.decode() for part in record.texts), strict=True))
     converged = tuple(int(g) if g >= 0 else None for g in row["gmax_converged_mry"])
@@ -137,6 +137,7 @@ def decode(record: Record) -> Result:
         gmax_converged_mry=(converged[0], converged[1], converged[2]),
         gap_indirect_ev=float(row["gap_indirect_ev"]) if row["has_gap_indirect"] else None,
         gap_direct_ev=float(row["gap_direct_ev"]) if row["has_gap_direct"] else None,
+        band_structure=decode_bands(record.bands),
         space_group=text["space_group"],
         parameters=json.loads(text["parameters"]),
         programs=json.loads(text["programs"]),

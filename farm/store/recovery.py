@@ -1,8 +1,9 @@
-"""After a crash: the valid rows copied into a new file, which then takes the old one's place.
+"""After a crash, or an older layout: the valid rows copied into a new file that takes the old one's place.
 
 A writer killed with the file open leaves it marked as open for writing, and HDF5 refuses to append.
-Clearing the mark in place can cut off data; a copy cannot. The old file stays where it is until the
-copy is complete, and readers that have it open go on reading it.
+Clearing the mark in place can cut off data; a copy cannot. Nor can a file get the datasets of a newer
+layout while readers have it open with SWMR; a copy has them from the start. The old file stays where it
+is until the copy is complete, and readers that have it open go on reading it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,15 @@ import h5py
 import numpy as np
 
 from farm.errors import StoreError
-from farm.store.layout import LIBRARY_BOUNDS, check_layout, create_file, hdf5_errors, publish
+from farm.store.creation import create_file
+from farm.store.layout import (
+    LAYOUT_VERSION,
+    LIBRARY_BOUNDS,
+    check_layout,
+    hdf5_errors,
+    layout_version,
+    publish,
+)
 from farm.store.opening import open_for_reading, open_for_writing
 from farm.store.record import Record, placed
 from farm.store.tables import Ends, committed_rows, is_sound, read_record, write_records
@@ -40,7 +49,29 @@ class Recovery:
 
 
 def open_for_appending(path: Path) -> Any:
-    """Open with SWMR from the first moment, recovering the file if its last writer was killed."""
+    """Open with SWMR from the first moment, in the newest layout.
+
+    Recovers the file if its last writer was killed. Raises StoreError if it is no store, or locked.
+    """
+    file = _open_or_recover(path)
+    try:
+        check_layout(path, file)
+        version = layout_version(file)
+    except BaseException:
+        file.close()
+        raise
+    if version == LAYOUT_VERSION:
+        return file
+    file.close()
+    done = recover(path)
+    level = logging.ERROR if done.n_damaged else logging.INFO
+    message = "%s: copied from layout %d to %d: %d rows, %d damaged"
+    log.log(level, message, path, version, LAYOUT_VERSION, done.n_rows, done.n_damaged)
+    with hdf5_errors(path, "opening the copied store"):
+        return open_for_writing(path)
+
+
+def _open_or_recover(path: Path) -> Any:
     try:
         return open_for_writing(path)
     except BlockingIOError as error:
@@ -62,7 +93,7 @@ def open_for_appending(path: Path) -> Any:
 
 
 def recover(path: Path) -> Recovery:
-    """Rebuild the store at ``path`` from its valid rows and put it in place of the old file.
+    """Rebuild the store at ``path`` in the newest layout from its valid rows, in place of the old file.
 
     The old file is kept beside it (``.damaged``) when a row could not be saved. Raises StoreError if
     it is no store or nothing of it can be read.

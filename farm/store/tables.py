@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from farm.store.layout import GROWING, ROW_DTYPE
+from farm.store.bands import BandEnds, band_ends, read_bands, write_bands
+from farm.store.layout import ROW_DTYPE, SPECTRA, STEP_SPECTRA, grow
 from farm.store.record import Record, checksum
 
 
 @dataclass(frozen=True)
 class Ends:
-    """Where the next row, byte of text and ladder step go."""
+    """Where the next row, byte of text, ladder step and band structure go."""
 
     rows: int = 0
     text: int = 0
     steps: int = 0
+    bands: BandEnds = field(default_factory=BandEnds)
 
 
 def committed_rows(file: Any) -> int:
@@ -35,7 +37,8 @@ def committed_ends(file: Any) -> Ends:
         return Ends()
     last = file["rows"][n_rows - 1]
     text_end = int(file["text_offsets"][n_rows - 1, -1])
-    return Ends(n_rows, text_end, int(last["first_step"]) + int(last["n_steps"]))
+    step_end = int(last["first_step"]) + int(last["n_steps"])
+    return Ends(n_rows, text_end, step_end, band_ends(file["bands/paths"][n_rows - 1]))
 
 
 def write_records(file: Any, records: Sequence[Record], ends: Ends) -> Ends:
@@ -44,9 +47,15 @@ def write_records(file: Any, records: Sequence[Record], ends: Ends) -> Ends:
     offsets = _text_offsets(records, ends.text)
     text = np.frombuffer(b"".join(b"".join(record.texts) for record in records), dtype=np.uint8)
     steps = np.concatenate([record.steps for record in records])
-    new = Ends(ends.rows + rows.size, ends.text + text.size, ends.steps + steps.size)
-    for name in GROWING:
-        _grow(file[name], _end_of(name, new))
+    bands = write_bands(file, ends.rows, [record.bands for record in records], ends.bands)
+    new = Ends(ends.rows + rows.size, ends.text + text.size, ends.steps + steps.size, bands)
+    for names, length in (
+        (("rows", "text_offsets", *SPECTRA), new.rows),
+        (("text",), new.text),
+        (("ladder/steps", *STEP_SPECTRA), new.steps),
+    ):
+        for name in names:
+            grow(file[name], length)
     file["rows"][ends.rows : new.rows] = rows
     file["text"][ends.text : new.text] = text
     file["text_offsets"][ends.rows : new.rows] = offsets
@@ -73,6 +82,7 @@ def read_record(file: Any, row_index: int, row: NDArray[np.void] | None = None) 
         texts=read_texts(file, row_index),
         steps=file["ladder/steps"][steps],
         step_eps=np.stack([real, imag], axis=1),
+        bands=read_bands(file, row_index),
     )
 
 
@@ -84,9 +94,21 @@ def read_texts(file: Any, row_index: int) -> tuple[bytes, ...]:
     return tuple(blob[a:b] for a, b in pairwise(starts))
 
 
+def gather(dataset: Any, wanted: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Rows in any order, read as the longest runs there are: HDF5's own point lists are slow."""
+    if not wanted.size:
+        return np.empty((0, *dataset.shape[1:]), dtype=np.float32)
+    unique, inverse = np.unique(wanted, return_inverse=True)
+    runs = np.split(unique, np.flatnonzero(np.diff(unique) > 1) + 1)
+    read = np.concatenate([dataset[int(run[0]) : int(run[-1]) + 1] for run in runs])
+    if np.array_equal(unique, wanted):
+        return np.asarray(read)
+    return np.asarray(read[inverse])
+
+
 def is_sound(file: Any, row_index: int, record: Record) -> bool:
     """Whether a record read back is what was written: its checksum, and both copies of each spectrum."""
-    if checksum(record.row, record.texts, record.steps, record.step_eps) != int(record.row["crc32"][0]):
+    if checksum(record) != int(record.row["crc32"][0]):
         return False
     for rung, eps in (("ipa", record.ipa), ("rpa", record.rpa)):
         if eps is not None:
@@ -101,18 +123,6 @@ def _text_offsets(records: Sequence[Record], start: int) -> NDArray[np.int64]:
     ends = start + lengths.cumsum().reshape(lengths.shape)
     first = np.concatenate([[start], ends[:-1, -1]])
     return np.column_stack([first, ends])
-
-
-def _end_of(name: str, ends: Ends) -> int:
-    if name == "text":
-        return ends.text
-    return ends.steps if name.startswith("ladder/") else ends.rows
-
-
-def _grow(dataset: Any, length: int) -> None:
-    # Never shrunk: under SWMR a reader may be looking at the debris.
-    if dataset.shape[0] < length:
-        dataset.resize(length, axis=0)
 
 
 def _write_rung(file: Any, rung: str, row_index: int, eps: NDArray[np.float32] | None) -> None:

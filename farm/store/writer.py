@@ -16,13 +16,8 @@ from farm.errors import InputError, ResultRefusedError, StoreError
 from farm.job import Outcome
 from farm.result import Result
 from farm.spectrum import FloatArray
-from farm.store.layout import (
-    check_layout,
-    create_file,
-    fsync_path,
-    grid_text,
-    hdf5_errors,
-)
+from farm.store.creation import create_file, grid_text
+from farm.store.layout import fsync_path, hdf5_errors
 from farm.store.opening import lock
 from farm.store.record import Key, Record, encode, key_of, placed, supersedes
 from farm.store.recovery import open_for_appending
@@ -54,9 +49,10 @@ class StoreWriter:
     """Appends results to the store at ``path``, which is made with the first of them.
 
     Use it as a context manager. Opening takes the lock ``<path>.lock`` (StoreLockedError if another
-    process has it), recovers a file whose writer was killed, and takes in what waits in
-    ``<path>.spool/``. Not for use from several threads. HDF5 does not let one process have the file
-    open for writing and as a :class:`farm.store.Store` at the same time.
+    process has it), recovers a file whose writer was killed, copies one of an older layout into the
+    newest, and takes in what waits in ``<path>.spool/``. Not for use from several threads. HDF5 does
+    not let one process have the file open for writing and as a :class:`farm.store.Store` at the same
+    time.
     """
 
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
@@ -168,7 +164,6 @@ class StoreWriter:
 
     def _open(self) -> None:
         self._file = open_for_appending(self.path)
-        check_layout(self.path, self._file)
         with hdf5_errors(self.path, "opening the store"):
             self._energies_ev = self._file["energies_ev"][:]
             self._ends = committed_ends(self._file)

@@ -9,13 +9,17 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
+from band_samples import chance_bands
 
+from farm.bandstructure import BandStructure
 from farm.crystal import Crystal
 from farm.errors import StoreError
 from farm.job import Engine, Outcome, Stage
 from farm.result import Correction, LadderStep, Result, StageUsage
 from farm.store import StoreWriter, open_store
+from farm.store.layout import LIBRARY_BOUNDS
 
 PROTOCOL = {
     "n_energies": 101,
@@ -29,6 +33,13 @@ def make_eps(seed: int, n_energies: int = 101) -> np.ndarray:
     """A reproducible complex ``[3, n_energies]`` that float32 holds exactly."""
     values = np.random.default_rng(seed).integers(1, 4096, size=(2, 3, n_energies)) / 256.0
     return values[0] + 1j * values[1]
+
+
+def make_bands(number: int) -> BandStructure | None:
+    """For every other number, each of another size; that of number 3 takes more than one chunk."""
+    if number % 2 == 0:
+        return None
+    return chance_bands(number, n_points=10 + 37 * number % 170, n_bands=5 + 11 * number % 40)
 
 
 def make_result(
@@ -71,6 +82,7 @@ def make_result(
         "gmax_converged_mry": (4000, None, 2000) if n_steps > 1 else (None, None, None),
         "gap_indirect_ev": 4.25 + number,
         "gap_direct_ev": None,
+        "band_structure": make_bands(number),
         "space_group": "Fm-3m (225)",
         "parameters": {"ecutwfc_ry": 60, "nbnd": 24, "kgrid": [8, 8, 8], "smearing": None},
         "programs": {"pw.x": "6.7MaX", "farm": "0.1.0"},
@@ -83,6 +95,13 @@ def make_result(
         ),
     }
     return Result(**(values | fields))
+
+
+def make_version_1(path: Path) -> None:
+    """Turn a store without band structures into one as it was before there were any."""
+    with h5py.File(path, "r+", libver=LIBRARY_BOUNDS) as file:
+        del file["bands"]
+        file.attrs["layout_version"] = 1
 
 
 def append_from(path: str, first: int, acknowledge: Connection) -> None:

@@ -13,6 +13,7 @@ from store_samples import (
     fill_until_refused,
     inconsistencies,
     make_result,
+    make_version_1,
     watch,
 )
 
@@ -135,7 +136,10 @@ def test_a_disk_that_refuses_is_an_error_and_no_damage(processes, path):
             assert store.result(index).pack() == make_result(number).pack()
 
 
-@pytest.mark.parametrize("damaged", ["ladder/eps_imag", "rpa/eps_real", "text"])
+@pytest.mark.parametrize(
+    "damaged",
+    ["ladder/eps_imag", "rpa/eps_real", "text", "bands/energies_ev", "bands/points", "bands/paths"],
+)
 def test_recovery_keeps_sound_rows_and_the_old_file(processes, path, damaged, caplog):
     n_rows = 10
     append_between(str(path), 0, n_rows)
@@ -145,6 +149,8 @@ def test_recovery_keeps_sound_rows_and_the_old_file(processes, path, damaged, ca
             file["text"][file["text_offsets"][3, 0]] ^= 1
         elif damaged == "rpa/eps_real":
             file[damaged][3, 1, 7] += 1
+        elif damaged.startswith("bands/"):
+            damage_bands(file, damaged)
         else:
             file[damaged][int(row["first_step"]) + 1, 2, 5] += 1
     mark_as_open_for_writing(processes, path, n_rows)
@@ -158,6 +164,44 @@ def test_recovery_keeps_sound_rows_and_the_old_file(processes, path, damaged, ca
         for row in store.rows():
             number = int(row.material_id.removeprefix("crystal-"))
             assert store.result(row.index).pack() == make_result(number, n_steps=1 + number % 4).pack()
+
+
+def damage_bands(file, damaged: str) -> None:
+    """Change one number of the band structure of row 3."""
+    field, first = {
+        "bands/energies_ev": (..., "first_value"),
+        "bands/points": ("distance_per_angstrom", "first_point"),
+        "bands/paths": ("n_valence", None),
+    }[damaged]
+    index = 3 if first is None else int(file["bands/paths"][first][3]) + 5
+    element = file[damaged][index : index + 1]
+    element[field] += 1
+    file[damaged][index : index + 1] = element
+
+
+def test_kill_9_while_an_older_layout_is_copied_loses_nothing(processes, path):
+    chance = random.Random(21)  # noqa: S311 - reproducible, not secret
+    n_rows, last = 60, 999
+    with StoreWriter(path) as writer:
+        writer.append_many(make_result(i, n_steps=1 + i % 4, band_structure=None) for i in range(n_rows))
+    make_version_1(path)
+    n_older = 0
+    for _ in range(12):
+        last = kill_at_random(processes, path, last + 1, chance.uniform(0.0, 0.1))
+        with h5py.File(path, locking=False) as file:
+            n_older += int(file.attrs["layout_version"]) == 1
+    assert n_older > 0, "the copy was always done before the writer was killed"
+    append_between(str(path), 0, 1)
+    with open_store(path) as store:
+        rows = list(store.rows(superseded=True))
+        assert [row.material_id for row in rows[:n_rows]] == [f"crystal-{i}" for i in range(n_rows)]
+        for row in rows:
+            number = int(row.material_id.removeprefix("crystal-"))
+            expected = make_result(number, n_steps=1 + number % 4)
+            if number < n_rows:
+                expected = make_result(number, n_steps=1 + number % 4, band_structure=None)
+            assert store.result(row.index).pack() == expected.pack()
+    assert {p.name for p in path.parent.iterdir()} <= {"spectra.h5", "spectra.h5.lock", "spectra.h5.spool"}
 
 
 def mark_as_open_for_writing(processes, path, n_rows: int) -> None:
