@@ -13,6 +13,7 @@ import redis
 
 from farm.backlog import Backlog
 from farm.broker import broker_url, connect
+from farm.cli.main import main
 from farm.crystal import Crystal
 from farm.job import Engine, Job, Outcome, Stage
 from farm.protocol import PRESETS
@@ -129,3 +130,27 @@ def make_result() -> Callable[..., Result]:
         )
 
     return make
+
+
+@pytest.fixture
+def run(
+    client: redis.Redis,  # an empty database
+    settings: Settings,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., tuple[int, str, str]]:
+    """Call ``farm`` in this process, in an empty farm on the test's Redis."""
+    assert settings.redis_url is not None
+    assert client.dbsize() == 0
+    monkeypatch.setenv("FARM_REDIS_URL", settings.redis_url)
+    monkeypatch.setenv("FARM_HOME", str(settings.home))
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        captured = capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return ended.value.code, captured.out, captured.err
+
+    return call

@@ -51,7 +51,7 @@ def draw_page(materials: Sequence[Drawn], path: Path, *, columns: int = 4) -> No
     axes[0][0].legend(frameon=False, fontsize=9)
     figure.supxlabel("photon energy (eV)", fontsize=10)
     figure.supylabel("Im ε (mean over directions)", fontsize=10)
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_material(material: Drawn, path: Path) -> None:
@@ -74,10 +74,11 @@ def draw_material(material: Drawn, path: Path) -> None:
         )
         axes[1][column].set_xlabel("photon energy (eV)")
     axes[0][0].legend(frameon=False)
-    _save(figure, path)
+    save(figure, path)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure in the format that the name asks for. Raises InputError for one there is not."""
     try:
         figure.savefig(path, dpi=150)
     except ValueError as error:  # a file type that matplotlib does not write

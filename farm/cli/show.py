@@ -9,38 +9,78 @@ import click
 
 from farm.console import echo_json, open_backlog, screen, settings_of
 from farm.errors import InputError
+from farm.result import Result
 from farm.settings import Settings
 from farm.spectrum import DIRECTIONS
 
 
 @click.command()
 @click.argument("material")
+@click.option("--bands", is_flag=True, help="The band structure along the path of high symmetry instead.")
 @click.option(
-    "--plot", type=click.Path(path_type=Path, dir_okay=False), help="Write a figure of the spectra."
+    "--plot",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write a figure of the spectra; with --bands of the band structure.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @click.pass_context
-def show(ctx: click.Context, material: str, plot: Path | None, as_json: bool) -> None:
+def show(ctx: click.Context, material: str, bands: bool, plot: Path | None, as_json: bool) -> None:
     """Show one material: outcome, gaps, local-field ladder, corrections, CPU by stage.
 
     MATERIAL is an id, or a formula that names one material.
 
+    With --bands: the gaps along the path of high symmetry, where the valence maximum and the
+    conduction minimum are, and the measured error of the bands; with --json all energies, too.
+
     \b
     farm show MgO --plot MgO.png
+    farm show MgO --bands
+    farm show MgO --bands --plot MgO-bands.pdf
+    farm show MgO --bands --json
     """
     settings = settings_of(ctx)
-    document = _stored(settings, material, plot)
-    if document is None:
-        document = _queued(settings, material)
+    result = _stored(settings, material, with_bands=bands)
+    if result is None:
+        _show_queued(_queued(settings, material), bands=bands, plot=plot is not None, as_json=as_json)
+    elif bands:
+        _show_bands(result, plot, as_json=as_json)
+    else:
         if plot is not None:
-            raise InputError(f"{material} is {document['state']}: it has no spectra to plot yet")
+            _plot(result, plot)
+        document = _document(result)
+        if as_json:
+            echo_json(document)
+        else:
+            _print(document, plot)
+
+
+def _show_queued(document: dict[str, Any], *, bands: bool, plot: bool, as_json: bool) -> None:
+    if bands or plot:
+        lacking = "band structure" if bands else "spectra to plot"
+        raise InputError(f"{document['material']} is {document['state']}: it has no {lacking} yet")
     if as_json:
         echo_json(document)
     else:
-        _print(document, plot)
+        _print(document, None)
 
 
-def _stored(settings: Settings, name: str, plot: Path | None) -> dict[str, Any] | None:
+def _show_bands(result: Result, plot: Path | None, *, as_json: bool) -> None:
+    from farm.cli.band_figure import draw_bands
+    from farm.cli.bands import band_structure_of, bands_document, print_bands
+
+    structure = band_structure_of(result)
+    if plot is not None:
+        draw_bands(structure, result.crystal.material_id, plot)
+    if as_json:
+        echo_json(bands_document(result, structure))
+        return
+    print_bands(result, structure)
+    if plot is not None:
+        screen().print(f"figure {plot}")
+
+
+def _stored(settings: Settings, name: str, *, with_bands: bool) -> Result | None:
+    """The newest result of a material; ``with_bands`` the newest that has bands, if one has."""
     from farm.store import open_store
 
     if not settings.store_path.is_file():
@@ -52,9 +92,15 @@ def _stored(settings: Settings, name: str, plot: Path | None) -> dict[str, Any] 
         if len({row.material_id for row in rows}) > 1:
             ids = ", ".join(sorted({row.material_id for row in rows}))
             raise InputError(f"{name} names several materials", fix=f"Choose one of {ids}")
-        result = store.result(rows[-1].index)
-    if plot is not None:
-        _plot(result, plot)
+        indices = [row.index for row in reversed(rows)]
+        if with_bands:
+            having = (index for index in indices if store.band_structure(index) is not None)
+            return store.result(next(having, indices[0]))
+        return store.result(indices[0])
+
+
+def _document(result: Result) -> dict[str, Any]:
+    bands = result.band_structure
     return {
         "material": result.crystal.material_id,
         "formula": result.crystal.formula,
@@ -67,6 +113,7 @@ def _stored(settings: Settings, name: str, plot: Path | None) -> dict[str, Any] 
         "protocol_hash": result.protocol_hash,
         "gap_indirect_ev": result.gap_indirect_ev,
         "gap_direct_ev": result.gap_direct_ev,
+        "band_structure": {"n_points": bands.n_points, "n_bands": bands.n_bands} if bands else None,
         "ladder": [
             {
                 "gmax_mry": step.gmax_mry,
@@ -95,7 +142,7 @@ def _queued(settings: Settings, name: str) -> dict[str, Any]:
     return views[0].to_dict()
 
 
-def _plot(result: Any, path: Path) -> None:
+def _plot(result: Result, path: Path) -> None:
     from farm.cli.figures import Drawn, draw_material
 
     if result.ipa is None or result.rpa is None:

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import click
 import pytest
-import redis
 
 from farm.backlog import Backlog
-from farm.cli.main import cli, main
+from farm.cli.main import cli
 from farm.job import Job, JobState, Outcome
 from farm.result import Result
 from farm.settings import Settings
@@ -36,30 +35,6 @@ def all_commands(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[s
         if isinstance(command, click.Group):
             found += all_commands(command, (*path, name))
     return found
-
-
-@pytest.fixture
-def run(
-    client: redis.Redis,  # an empty database
-    settings: Settings,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Run:
-    """Call ``farm`` in this process, in an empty farm on the test's Redis."""
-    assert settings.redis_url is not None
-    assert client.dbsize() == 0
-    monkeypatch.setenv("FARM_REDIS_URL", settings.redis_url)
-    monkeypatch.setenv("FARM_HOME", str(settings.home))
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main(arguments)
-        captured = capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return ended.value.code, captured.out, captured.err
-
-    return call
 
 
 @pytest.mark.parametrize("words", all_commands(cli), ids=" ".join)
