@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import farm
+from farm.compact_cell import compact_cell
 from farm.errors import LeaseLostError, MissingProgramError, ProtocolError
 from farm.job import Engine, Job, Outcome, Stage
 from farm.kpoints import grid_divisions, space_group
@@ -75,6 +76,7 @@ def compute(
         link.symlink_to(pseudo_dir.resolve(), target_is_directory=True)
         context = StepContext(
             crystal=job.crystal,
+            cell=compact_cell(job.crystal),
             protocol=protocol,
             n_electrons=n_electrons,
             pseudo_files=pseudo_files,
@@ -90,7 +92,7 @@ def compute(
 
 def _run(context: StepContext, on_progress: Callable[[Stage, str], None]) -> Finished:
     workspace = context.workspace
-    plan = make_plan(context.crystal, context.protocol, context.n_electrons)
+    plan = make_plan(context.cell.crystal, context.protocol, context.n_electrons)
     while True:
         step = next_step(completed(workspace.records), plan)
         if isinstance(step, Finished):
@@ -154,7 +156,7 @@ def _spectra(context: StepContext) -> dict[str, Any]:
     path = context.workspace.step_directory(record.step) / RESPONSE_FILE
     found: dict[str, Any] = {}
     if isinstance(done, SpectraDone):
-        found["band_structure"] = load_band_structure(path)
+        found["band_structure"] = load_band_structure(path, context.cell)
     response = done.response if isinstance(done, SpectraDone) else done
     if response is not None:
         data = load_response(path)
@@ -170,6 +172,8 @@ def _parameters(context: StepContext) -> dict[str, Any]:
     divisions = grid_divisions(crystal, protocol.response_kppa, even=True)
     parameters: dict[str, Any] = {
         "n_electrons": context.n_electrons,
+        # Rows: vectors of the cell that was computed, in those of the crystal's.
+        "computed_cell": context.cell.basis.tolist(),
         "response_kgrid": list(divisions),
         "response_kshift": list(protocol.response_kshift),
         "n_kpoints_full": prod(divisions),

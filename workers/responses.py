@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from farm.errors import CalculationError, LeaseLostError
+from farm.kpoints import IntArray
 from farm.protocol import Protocol
 from workers.gmax import LadderVerdict, judge_ladder
 from workers.history import Done, ResponseDone, StepFailed
@@ -43,15 +44,19 @@ def run_spectra(
     potential: Path,
     directory: Path,
     protocol: Protocol,
+    grid_basis: IntArray,
     cancelled: threading.Event,
 ) -> tuple[Done, Usage]:
     """Bands in a reduced basis and all rungs, from a ground state's save directory and its potential.
+
+    ``grid_basis``: rows are the vectors of the save's cell in those of the cell that the k-grid is for.
 
     Raises LeaseLostError when ``cancelled`` is set.
     """
     (directory / _PROTOCOL_FILE).write_text(json.dumps(protocol.to_dict()), encoding="utf-8")
     argv = [sys.executable, "-m", "workers.cli.spectra", str(save_directory.resolve())]
     argv += ["--potential", str(potential.resolve()), "--protocol", _PROTOCOL_FILE, "--out", RESPONSE_FILE]
+    argv += ["--grid-basis", " ".join(str(int(n)) for n in grid_basis.ravel())]
     return _run(argv, directory, partial(_read_spectra, directory, protocol), cancelled)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farm.bandstructure import BandStructure
+from farm.compact_cell import CompactCell
 from farm.errors import CalculationError
 from farm.protocol import Protocol
 from farm.result import LadderStep
@@ -91,8 +92,10 @@ def load_spectra(path: Path) -> SpectraDone:
         raise CalculationError(f"spectra: {path.name} is not complete: {error!r}") from error
 
 
-def load_band_structure(path: Path) -> BandStructure | None:
+def load_band_structure(path: Path, cell: CompactCell) -> BandStructure | None:
     """The band structure in the process' file, None where the protocol wanted none.
+
+    cell: which was computed; k-points are given in the reciprocal vectors of the crystal's own
 
     Raises CalculationError when the file is absent or incomplete.
     """
@@ -103,7 +106,7 @@ def load_band_structure(path: Path) -> BandStructure | None:
             return BandStructure(
                 labels=tuple(str(label) for label in data["path_labels"]),
                 corners=tuple(int(corner) for corner in data["path_corners"]),
-                kpoints=np.asarray(data["path_kpoints"], dtype=np.float64),
+                kpoints=cell.kpoints_back(np.asarray(data["path_kpoints"], dtype=np.float64)),
                 distances=np.asarray(data["path_distances_per_angstrom"], dtype=np.float64),
                 energies_ev=np.asarray(data["path_energies_ev"], dtype=np.float64),
                 n_valence=int(data["n_valence"][0]),

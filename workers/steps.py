@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from farm.compact_cell import CompactCell
 from farm.crystal import Crystal
 from farm.errors import CalculationError, CrystalError
 from farm.kpoints import grid_divisions, reduce_kpoints, shifted_grid, space_group
@@ -48,10 +49,13 @@ BANDS_DAVID_NDIM = 4
 class StepContext:
     """What every step of a job needs.
 
+    crystal:      as it was seeded; its cell says which k-points the spectra have
+    cell:         the same in the most compact cell, which is computed
     pseudo_files: element -> file name below ``pseudo_dir``, checked
     """
 
     crystal: Crystal
+    cell: CompactCell
     protocol: Protocol
     n_electrons: int
     pseudo_files: Mapping[str, str]
@@ -88,7 +92,9 @@ def _in_reduced_basis(step: PotentialStep | SpectraStep, context: StepContext) -
             usage, done = Usage(), StepFailed(reason=error.message)
     else:
         potential = workspace.potential_file(PotentialStep(ground_state=step.ground_state))
-        done, usage = run_spectra(save, potential, directory, context.protocol, context.cancelled)
+        done, usage = run_spectra(
+            save, potential, directory, context.protocol, context.cell.basis, context.cancelled
+        )
     if not isinstance(done, StepFailed):
         return Record(step=step, done=done, usage=usage)
     other_way = Correction(
@@ -119,7 +125,7 @@ def _by_pw(step: ScfStep | BandsStep, context: StepContext) -> Record:
 
 def pw_input(step: ScfStep | BandsStep, context: StepContext) -> PwInput:
     """The pw.x input of a step before any correction."""
-    crystal, protocol = context.crystal, context.protocol
+    crystal, protocol = context.cell.crystal, context.protocol
     ecutwfc_ry = step.ecutwfc_ry if isinstance(step, ScfStep) else step.ground_state.ecutwfc_ry
     common = PwInput(
         calculation="scf",
@@ -136,7 +142,8 @@ def pw_input(step: ScfStep | BandsStep, context: StepContext) -> PwInput:
     )
     if isinstance(step, ScfStep):
         return common.evolve(kgrid=step.kgrid)
-    kpoints, multiplicity = response_kpoints(crystal, protocol)
+    listed, multiplicity = response_kpoints(context.crystal, protocol)
+    kpoints = context.cell.kpoints(listed)
     return common.evolve(
         calculation="nscf",
         kpoints=tuple((float(x), float(y), float(z)) for x, y, z in kpoints),
@@ -153,7 +160,10 @@ def response_kpoints(
 ) -> tuple[
     np.ndarray[tuple[int, ...], np.dtype[np.float64]], np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 ]:
-    """The inequivalent points of the spectra's shifted grid, and how many each stands for."""
+    """The inequivalent points of the spectra's shifted grid, and how many each stands for.
+
+    In the reciprocal vectors of ``crystal``.
+    """
     divisions = grid_divisions(crystal, protocol.response_kppa, even=True)
     full = shifted_grid(divisions, protocol.response_kshift)
     return reduce_kpoints(full, space_group(crystal).point_group)

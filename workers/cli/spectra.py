@@ -16,6 +16,19 @@ _PATH = click.Path(path_type=Path, dir_okay=False)
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
+def _basis(ctx: click.Context, parameter: click.Parameter, text: str) -> list[list[int]]:  # noqa: ARG001 - click's signature
+    try:
+        rows = [[int(word) for word in text.split()[i : i + 3]] for i in (0, 3, 6)]
+    except ValueError:
+        rows = []
+    if len(text.split()) != 9 or len(rows) != 3:
+        raise click.BadParameter("give nine integers")
+    (a, b, c), (d, e, f), (g, h, i) = rows
+    if abs(a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)) != 1:
+        raise click.BadParameter("these vectors do not span the same lattice (determinant not 1)")
+    return rows
+
+
 @click.command()
 @click.argument("save_dir", type=_FOLDER)
 @click.option(
@@ -23,6 +36,13 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 )
 @click.option("--pseudo-dir", type=_FOLDER, help="UPF files. [SAVE_DIR]")
 @click.option("--potential", type=_PATH, help="Local potential by pp.x, plot_num = 1. [pp.x is run]")
+@click.option(
+    "--grid-basis",
+    default="1 0 0 0 1 0 0 0 1",
+    metavar="INTEGERS",
+    callback=_basis,
+    help="The k-grid is that of another cell: nine integers, the vectors of this cell in those of it.",
+)
 @click.option("--out", type=_PATH, help="Write FILE.npz, FILE.h5 or FILE.json.")
 @click.option("--plot", type=_PATH, help="Write a figure of the spectra (png, pdf, svg).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -32,6 +52,7 @@ def spectra(
     protocol: str,
     pseudo_dir: Path | None,
     potential: Path | None,
+    grid_basis: list[list[int]],
     out: Path | None,
     plot: Path | None,
     as_json: bool,
@@ -52,6 +73,8 @@ def spectra(
     os.environ.update(
         dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
     )
+    import numpy as np
+
     from farm.protocol import load_protocol
     from workers.cli import response_output as output
     from workers.cli import spectra_output
@@ -67,7 +90,7 @@ def spectra(
     save = _ground_state(save_dir)
     pseudos = read_pseudopotentials(save, pseudo_dir)
     local = _potential_by_pp(save_dir) if potential is None else read_local_potential(potential)
-    request, response_request = spectra_output.requests(save, chosen)
+    request, response_request = spectra_output.requests(save, chosen, np.array(grid_basis))
     result = compute_spectra(save, pseudos, local, request, response_request, on_progress=progress())
     last = result.grids[-1]
     document = spectra_output.bands_document(result, request.path)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from farm.basis import estimate_nbnd
+from farm.kpoints import IntArray
 from farm.protocol import Protocol
 from farm.spectrum import energy_grid_ev
 from farm.units import HARTREE_EV
@@ -19,13 +20,14 @@ from workers.rpa.save import Save
 MEV_PER_EV = 1000.0
 
 
-def requests(save: Save, protocol: Protocol) -> tuple[GridRequest, ResponseRequest]:
+def requests(save: Save, protocol: Protocol, grid_basis: IntArray) -> tuple[GridRequest, ResponseRequest]:
     """The k-points and bands, and the response, that a protocol asks for."""
     crystal = save.crystal()
     n_points = protocol.band_path_points
     grid = GridRequest(
         kppa=protocol.response_kppa,
         kshift=protocol.response_kshift,
+        basis=grid_basis,
         n_bands=estimate_nbnd(2 * save.n_valence[0], crystal.volume_angstrom3, protocol.energy_window_ev),
         window_ev=protocol.energy_window_ev,
         metal_gap_ev=protocol.metal_gap_ev,

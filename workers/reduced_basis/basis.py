@@ -22,8 +22,7 @@ from farm.kpoints import FloatArray, IntArray
 from workers.reduced_basis.hamiltonian import Hamiltonian
 from workers.rpa.wavefunctions import SingleComplexArray, Wavefunctions
 
-# A direction with less than this squared length beyond the basis is left out: eigenvalues change by
-# about as many hartree times the few hartree that H varies by, 1 meV.
+# Eigenvalues change by about as many hartree, times the few hartree that H varies by: 1 meV.
 NEGLIGIBLE = 2e-5
 
 
@@ -50,8 +49,8 @@ class ReducedBasis:
         self._hamiltonian = hamiltonian
         self.millers = hamiltonian.union_of_spheres(kpoints)
         self._vectors = self.millers @ hamiltonian.reciprocal
-        n = len(self.millers)
-        self._functions = np.zeros((0, n), dtype=np.complex64)
+        # Plane waves first: the few rows that are cut at a k-point lie together in memory.
+        self._functions = np.zeros((len(self.millers), 0), dtype=np.complex64)
         self._potential_times = self._functions  # V b
         self._constant = np.zeros((0, 0), dtype=np.complex64)  # <b|G^2/2 + V|b>
         self._linear = np.zeros((3, 0, 0), dtype=np.complex64)  # <b|G|b>
@@ -60,7 +59,7 @@ class ReducedBasis:
     @property
     def size(self) -> int:
         """Number of functions."""
-        return len(self._functions)
+        return int(self._functions.shape[1])
 
     def embed(self, millers: IntArray, states: SingleComplexArray) -> SingleComplexArray:
         """States in other plane waves as states in ``millers``; waves that are not among them are lost."""
@@ -71,20 +70,21 @@ class ReducedBasis:
         embedded[:, places[known]] = states[:, known]
         return embedded
 
-    def add(self, states: SingleComplexArray) -> int:
+    def add(self, states: SingleComplexArray, negligible: float = NEGLIGIBLE) -> int:
         """Add what states, shape ``(n_bands, n_pw)``, hold beyond the basis.
 
         They are best solved in all of ``millers``: states cut to the sphere of one k-point lack what is
-        in the sphere of the next. Returns the number of new functions.
+        in the sphere of the next. A direction with less than ``negligible`` squared length beyond the
+        basis is left out. Returns the number of new functions.
         """
-        new = self._orthonormal(states, NEGLIGIBLE)
+        new = self._orthonormal(states, negligible)
         # Again, for what single precision left of the old functions in the new ones.
         new = self._orthonormal(new, 0.5)
         self._extend(new)
         return len(new)
 
     def _orthonormal(self, states: SingleComplexArray, least: float) -> SingleComplexArray:
-        beyond = states - (states @ self._functions.conj().T) @ self._functions
+        beyond = states - (states @ self._functions.conj()) @ self._functions.T
         lengths, mixing = np.linalg.eigh((beyond.conj() @ beyond.T).astype(np.complex128))
         kept = lengths > least
         normalised = (mixing[:, kept] / np.sqrt(lengths[kept])).T
@@ -93,8 +93,8 @@ class ReducedBasis:
 
     def _extend(self, new: SingleComplexArray) -> None:
         moved = self._hamiltonian.apply_local(self.millers, new)
-        self._functions = np.concatenate([self._functions, new])
-        self._potential_times = np.concatenate([self._potential_times, moved])
+        self._functions = np.concatenate([self._functions, new.T], axis=1)
+        self._potential_times = np.concatenate([self._potential_times, moved.T], axis=1)
         squares = 0.5 * np.einsum("ga,ga->g", self._vectors, self._vectors)
         self._constant = self._grown(self._constant, squares * new + moved)
         self._linear = np.stack(
@@ -106,7 +106,7 @@ class ReducedBasis:
 
     def _grown(self, old: SingleComplexArray, applied: NDArray[np.complexfloating]) -> SingleComplexArray:
         # A Hermitian matrix with the rows and columns of the new functions.
-        columns = self._functions.conj() @ applied.astype(np.complex64).T
+        columns = self._functions.conj().T @ applied.astype(np.complex64).T
         n_old, n = len(old), len(columns)
         grown = np.empty((n, n), dtype=np.complex64)
         grown[:n_old, :n_old] = old
@@ -142,11 +142,11 @@ class ReducedBasis:
     def expand(self, kpoint: FloatArray, vectors: SingleComplexArray) -> Wavefunctions:
         """Plane-wave coefficients of reduced vectors in the sphere of their k-point."""
         inside, _ = self._inside(kpoint)
-        return Wavefunctions(kpoint, self.millers[inside], vectors @ self._functions[:, inside])
+        return Wavefunctions(kpoint, self.millers[inside], self.uncut(vectors)[:, inside])
 
     def uncut(self, vectors: SingleComplexArray) -> SingleComplexArray:
         """Coefficients of reduced vectors in all of ``millers``, shape ``(n_bands, n_pw)``."""
-        return vectors @ self._functions
+        return vectors @ self._functions.T
 
     def _inside(self, kpoint: FloatArray) -> tuple[NDArray[np.bool_], FloatArray]:
         kinetic = self._hamiltonian.kinetic(kpoint, self.millers)
@@ -160,20 +160,22 @@ class ReducedBasis:
         matrix = self._constant + np.tensordot(shift, self._linear, axes=1)
         matrix[np.diag_indices(self.size)] += 0.5 * shift @ shift
 
-        cut = self._functions[:, outside]
-        conjugate = cut.conj()
-        within = cut @ self._table.between(outside).T
-        half = self._potential_times[:, outside] - 0.5 * within
-        half += 0.5 * kinetic[outside].astype(np.float32) * cut
-        removed = conjugate @ half.T
+        cut = self._functions[outside]
+        bra = cut.conj().T
+        half = self._table.between(outside) @ cut
+        half *= np.float32(-0.5)
+        half += self._potential_times[outside]
+        half += (0.5 * kinetic[outside, None]).astype(np.float32) * cut
+        removed = bra @ half
         matrix -= removed + removed.conj().T
 
-        kept = np.flatnonzero(inside)
-        projectors = self._hamiltonian.projectors(kpoint, self.millers[kept])
-        projected = projectors @ self._functions[:, kept].T
+        # Zero outside: cheaper than a copy of all functions without those rows.
+        projectors = np.zeros((len(self._hamiltonian.d_ij), len(inside)), dtype=np.complex64)
+        projectors[:, inside] = self._hamiltonian.projectors(kpoint, self.millers[inside])
+        projected = projectors @ self._functions
         matrix += projected.conj().T @ (self._hamiltonian.d_ij @ projected)
 
-        overlap = -(conjugate @ cut.T)
+        overlap = -(bra @ cut)
         overlap[np.diag_indices(self.size)] += 1
         return matrix, overlap
 

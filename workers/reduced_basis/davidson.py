@@ -109,14 +109,16 @@ def _residuals(
 
 def _orthonormal(rows: SingleComplexArray, space: SingleComplexArray | None = None) -> SingleComplexArray:
     """An orthonormal basis of what ``rows`` hold beyond ``space`` (orthonormal rows)."""
-    found = rows
-    for _ in range(2):  # once is not enough in single precision
-        if space is not None:
-            found = found - (found @ space.conj().T) @ space
-        found = found / np.maximum(np.linalg.norm(found, axis=1), np.float32(1e-30))[:, None]
-        values, vectors = np.linalg.eigh((found.conj() @ found.T).astype(np.complex128))
-        kept = values > _INDEPENDENT
-        mixing = (vectors[:, kept] / np.sqrt(values[kept])).T.astype(np.complex64)
-        mixed: SingleComplexArray = mixing @ found
-        found = mixed
-    return found
+    # Twice: once is not enough in single precision.
+    return _orthonormal_once(_orthonormal_once(rows, space), space)
+
+
+def _orthonormal_once(rows: SingleComplexArray, space: SingleComplexArray | None) -> SingleComplexArray:
+    if space is not None:
+        rows = rows - (rows @ space.conj().T) @ space
+    rows = rows / np.maximum(np.linalg.norm(rows, axis=1), np.float32(1e-30))[:, None]
+    values, vectors = np.linalg.eigh((rows.conj() @ rows.T).astype(np.complex128))
+    kept = values > _INDEPENDENT
+    mixing = (vectors[:, kept] / np.sqrt(values[kept])).T.astype(np.complex64)
+    mixed: SingleComplexArray = mixing @ rows
+    return mixed

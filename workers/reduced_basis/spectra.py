@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from farm.crystal import Crystal
-from farm.kpoints import FloatArray, SpaceGroup, grid_divisions, shifted_grid, space_group
+from farm.kpoints import FloatArray, IntArray, SpaceGroup, grid_divisions, shifted_grid, space_group
 from farm.spectrum import similarity_coefficient
 from workers.reduced_basis.bands import BandsRequest, Progress, ReducedBands, compute_bands
 from workers.reduced_basis.path import BandPath
@@ -26,6 +26,7 @@ class GridRequest:
 
     kppa:       k-points times atoms of the first grid, each division rounded up to even
     kshift:     of the grid, crystal coordinates
+    basis:      the cell that the grid is for: rows are the vectors of the save's cell in its vectors
     n_bands:    first guess of the number of bands
     window_ev:  bands reach at least this high above the valence band maximum
     metal_gap_ev: an indirect gap below this is a metal's: no response is computed
@@ -36,6 +37,7 @@ class GridRequest:
 
     kppa: int
     kshift: tuple[float, float, float]
+    basis: IntArray
     n_bands: int
     window_ev: float
     metal_gap_ev: float
@@ -88,7 +90,10 @@ def compute_spectra(
     """
     crystal = ground_state.crystal()
     group = space_group(crystal)
-    divisions = grid_divisions(crystal, request.kppa, even=True)
+    lattice = np.linalg.inv(request.basis) @ crystal.lattice
+    divisions = grid_divisions(
+        replace(crystal, lattice_angstrom=tuple(map(tuple, lattice.tolist()))), request.kppa, even=True
+    )
     grids: list[GridResult] = []
     bands_cpu_s, converged = 0.0, None
     while converged is None:
@@ -128,7 +133,7 @@ def _bands(
     on_progress: Progress | None,
 ) -> ReducedBands:
     wanted = BandsRequest(
-        grid=shifted_grid(divisions, request.kshift),
+        grid=shifted_grid(divisions, request.kshift) @ request.basis.T,
         n_bands=request.n_bands,
         window_ev=request.window_ev,
         tolerance=request.tolerance,

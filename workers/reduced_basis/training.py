@@ -14,7 +14,7 @@ import numpy as np
 
 from farm.kpoints import FloatArray, IntArray
 from farm.units import HARTREE_EV
-from workers.reduced_basis.basis import ReducedBasis
+from workers.reduced_basis.basis import NEGLIGIBLE, ReducedBasis
 from workers.reduced_basis.davidson import Eigenstates, estimated_errors, first_guess, solve_lowest
 from workers.reduced_basis.hamiltonian import Hamiltonian
 from workers.rpa.wavefunctions import SingleComplexArray
@@ -27,6 +27,9 @@ _SAFETY = 0.6
 
 # Plane-wave states are solved to this share of the tolerance.
 _SAMPLE_SHARE = 0.1
+
+# A basis that needs more is made finer, not only larger.
+_USUAL_SAMPLES = 16
 
 # Bands beyond those that must be right: the highest converge slowest.
 _BUFFER_BANDS = 4
@@ -134,7 +137,7 @@ def train(
         distance = _nearer(distance, cartesian, cartesian[furthest])
         samples.append(sample)
         _require_window(samples, wanted)
-        basis.add(sample.coefficients)
+        basis.add(sample.coefficients, _negligible(len(samples)))
         errors = _errors_ev(samples, wanted)
         passed = [*passed, errors] if _is_good(errors, wanted.tolerance) else []
     window_errors, top_errors = zip(*passed, strict=True)
@@ -192,6 +195,11 @@ def _errors_ev(samples: list[Sample], wanted: BandsWanted) -> tuple[float, float
 def _is_good(errors_ev: tuple[float, float], tolerance: BandTolerance) -> bool:
     window_ev, top_ev = errors_ev
     return window_ev < _SAFETY * tolerance.window_ev and top_ev < _SAFETY * tolerance.top_ev
+
+
+def _negligible(n_samples: int) -> float:
+    # Where many samples do not help, it is what was left out that is missing.
+    return NEGLIGIBLE / 2.0 ** max(0, n_samples - _USUAL_SAMPLES)
 
 
 def _nearer(distance: FloatArray, cartesian: FloatArray, sample: FloatArray) -> FloatArray:
