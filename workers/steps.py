@@ -39,10 +39,8 @@ from workers.responses import run_response, run_spectra
 from workers.scratch import Workspace
 from workers.supervise import run_pw
 
-# Measured on Si and h-BN against 1e-10 Ry: eigenvalues within 1e-5 eV at half the CPU time. A larger
-# Davidson space restarts less often, which pays for many empty bands.
+# Measured on Si and h-BN against 1e-10 Ry: eigenvalues within 1e-5 eV at half the CPU time.
 BANDS_THRESHOLD_RY = 1e-6
-BANDS_DAVID_NDIM = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +148,6 @@ def pw_input(step: ScfStep | BandsStep, context: StepContext) -> PwInput:
         kweights=tuple(float(n) for n in multiplicity),
         nbnd=step.nbnd,
         diago_thr_ry=BANDS_THRESHOLD_RY,
-        diago_david_ndim=BANDS_DAVID_NDIM,
         use_symmetry=False,
     )
 

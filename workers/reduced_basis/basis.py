@@ -12,6 +12,8 @@ k. Without it the bands are 28 meV off those of pw.x in LiF, with it below 2 meV
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,10 +52,11 @@ class ReducedBasis:
         self.millers = hamiltonian.union_of_spheres(kpoints)
         self._vectors = self.millers @ hamiltonian.reciprocal
         # Plane waves first: the few rows that are cut at a k-point lie together in memory.
-        self._functions = np.zeros((len(self.millers), 0), dtype=np.complex64)
+        self._functions: SingleComplexArray = np.zeros((len(self.millers), 0), dtype=np.complex64)
         self._potential_times = self._functions  # V b
-        self._constant = np.zeros((0, 0), dtype=np.complex64)  # <b|G^2/2 + V|b>
-        self._linear = np.zeros((3, 0, 0), dtype=np.complex64)  # <b|G|b>
+        # <b|G^2/2 + V|b> and <b|G|b>
+        self._constant: SingleComplexArray = np.zeros((0, 0), dtype=np.complex64)
+        self._linear: SingleComplexArray = np.zeros((3, 0, 0), dtype=np.complex64)
         self._table = _PotentialTable(hamiltonian, self.millers)
 
     @property
@@ -82,6 +85,25 @@ class ReducedBasis:
         new = self._orthonormal(new, 0.5)
         self._extend(new)
         return len(new)
+
+    def compressed(self, samples: Iterable[SingleComplexArray], negligible: float) -> ReducedBasis:
+        """The fewest functions that hold the sampled states, each of shape ``(n_bands, n_pw)``.
+
+        The eigenvectors of their overlap within this basis; those whose squared lengths, summed over all
+        states, are below ``negligible`` are left out.
+        """
+        overlap = np.zeros((self.size, self.size), dtype=np.complex128)
+        for states in samples:
+            within = states @ self._functions.conj()
+            overlap += within.T @ within.conj()
+        lengths, vectors = np.linalg.eigh(overlap)
+        mixing = vectors[:, lengths > negligible].astype(np.complex64)
+        smaller = copy(self)
+        smaller._functions = self._functions @ mixing
+        smaller._potential_times = self._potential_times @ mixing
+        smaller._constant = mixing.conj().T @ self._constant @ mixing
+        smaller._linear = mixing.conj().T @ self._linear @ mixing
+        return smaller
 
     def _orthonormal(self, states: SingleComplexArray, least: float) -> SingleComplexArray:
         beyond = states - (states @ self._functions.conj()) @ self._functions.T

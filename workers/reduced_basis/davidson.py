@@ -114,11 +114,10 @@ def _orthonormal(rows: SingleComplexArray, space: SingleComplexArray | None = No
 
 
 def _orthonormal_once(rows: SingleComplexArray, space: SingleComplexArray | None) -> SingleComplexArray:
-    if space is not None:
-        rows = rows - (rows @ space.conj().T) @ space
-    rows = rows / np.maximum(np.linalg.norm(rows, axis=1), np.float32(1e-30))[:, None]
-    values, vectors = np.linalg.eigh((rows.conj() @ rows.T).astype(np.complex128))
+    beyond = rows if space is None else rows - (rows @ space.conj().T) @ space
+    unit = beyond / np.maximum(np.linalg.norm(beyond, axis=1), np.float32(1e-30))[:, None]
+    values, vectors = np.linalg.eigh((unit.conj() @ unit.T).astype(np.complex128))
     kept = values > _INDEPENDENT
     mixing = (vectors[:, kept] / np.sqrt(values[kept])).T.astype(np.complex64)
-    mixed: SingleComplexArray = mixing @ rows
-    return mixed
+    orthonormal: SingleComplexArray = mixing @ unit
+    return orthonormal

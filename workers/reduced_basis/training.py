@@ -1,8 +1,8 @@
 """Which k-points the basis is made of: the next is the one furthest from all before.
 
-At each the bands in the basis are compared with those in plane waves, and then added. The basis is done
-when it was good enough at several points in a row before they were added; their errors are what is
-known of its accuracy, and they are kept with the spectrum.
+At each the bands in the basis are compared with those in plane waves, and its states are added. When they
+agree at two points in a row, the basis is compressed, and tested at k-points that it has not seen; the
+errors found there are kept with the spectrum. Where they are too large, the search goes on.
 """
 
 from __future__ import annotations
@@ -19,14 +19,22 @@ from workers.reduced_basis.davidson import Eigenstates, estimated_errors, first_
 from workers.reduced_basis.hamiltonian import Hamiltonian
 from workers.rpa.wavefunctions import SingleComplexArray
 
-# Good points in a row that end the search.
-CHECKS = 3
+# Good points in a row that end the search, and points at which its result is tested.
+GOOD_IN_A_ROW = 2
+TESTS = 3
+
+# Squared length, summed over all sampled states, of directions that compression leaves out; the next is
+# tried where the first leaves out too much.
+_COMPRESSIONS = (5e-6, 5e-7)
 
 # A check must be this much better than the tolerance: k-points that are not checked may be worse.
-_SAFETY = 0.6
+_SAFETY = 0.5
 
 # Plane-wave states are solved to this share of the tolerance.
 _SAMPLE_SHARE = 0.1
+
+# 1/bohr. Samples of an earlier basis come back this exactly.
+_SAME_POINT = 1e-9
 
 # A basis that needs more is made finer, not only larger.
 _USUAL_SAMPLES = 16
@@ -70,8 +78,8 @@ class Sample:
 class TrainedBasis:
     """A basis that is good for a list of k-points.
 
-    window_error_ev, top_error_ev: largest errors at the last points that were checked before their
-                states were added, of bands within and above the window; 0 where all points are samples
+    window_error_ev, top_error_ev: largest errors at k-points that are no samples, of bands within and
+                above the window; 0 where all points are samples
     """
 
     basis: ReducedBasis
@@ -118,35 +126,51 @@ def train(
     """
     basis = ReducedBasis(hamiltonian, kpoints)
     cartesian = kpoints @ hamiltonian.reciprocal
-    samples: list[Sample] = []
-    distance = np.linalg.norm(cartesian - cartesian.mean(axis=0), axis=1)
-    for sample in known:
+    samples = list(known)
+    for sample in samples:
         basis.add(basis.embed(sample.millers, sample.coefficients))
-        samples.append(sample)
-    if samples:
-        distance = np.full(len(kpoints), np.inf)
-        for sample in samples:
-            distance = _nearer(distance, cartesian, sample.kpoint @ hamiltonian.reciprocal)
-    passed: list[tuple[float, float]] = []
-    while len(passed) < CHECKS:
-        furthest = int(np.argmax(distance))
-        if samples and not distance[furthest] > 0:
-            return TrainedBasis(basis=basis, samples=tuple(samples), window_error_ev=0.0, top_error_ev=0.0)
-        sample = _sample(hamiltonian, kpoints[furthest], wanted, basis)
-        distance = np.full(len(kpoints), np.inf) if not samples else distance
-        distance = _nearer(distance, cartesian, cartesian[furthest])
+    n_good = 0
+    while (distance := _distances(hamiltonian, cartesian, samples)).max() > 0:
+        sample = _sample(hamiltonian, kpoints[int(np.argmax(distance))], wanted, basis)
         samples.append(sample)
         _require_window(samples, wanted)
         basis.add(sample.coefficients, _negligible(len(samples)))
-        errors = _errors_ev(samples, wanted)
-        passed = [*passed, errors] if _is_good(errors, wanted.tolerance) else []
-    window_errors, top_errors = zip(*passed, strict=True)
-    return TrainedBasis(
-        basis=basis,
-        samples=tuple(samples),
-        window_error_ev=max(window_errors),
-        top_error_ev=max(top_errors),
-    )
+        n_good = n_good + 1 if _is_good(_largest_ev(sample.errors, samples, wanted), wanted) else 0
+        if n_good < GOOD_IN_A_ROW:
+            continue
+        tested = _test(basis, hamiltonian, kpoints, samples, wanted)
+        if tested is not None:
+            return tested
+        n_good = 0
+    return TrainedBasis(basis=basis, samples=tuple(samples), window_error_ev=0.0, top_error_ev=0.0)
+
+
+def _test(
+    basis: ReducedBasis,
+    hamiltonian: Hamiltonian,
+    kpoints: FloatArray,
+    samples: list[Sample],
+    wanted: BandsWanted,
+) -> TrainedBasis | None:
+    """The basis, compressed, if its errors at the points furthest from all samples are small enough."""
+    cartesian = kpoints @ hamiltonian.reciprocal
+    distance = _distances(hamiltonian, cartesian, samples)
+    points: list[int] = []
+    for _ in range(min(TESTS, int(np.count_nonzero(distance)))):
+        points.append(int(np.argmax(distance)))
+        distance = np.minimum(distance, np.linalg.norm(cartesian - cartesian[points[-1]], axis=1))
+    states = [basis.embed(s.millers, s.coefficients[: wanted.n_bands]) for s in samples]
+    for negligible in _COMPRESSIONS:
+        smaller = basis.compressed(states, negligible)
+        errors = [_errors(hamiltonian, kpoints[i], wanted, smaller) for i in points]
+        largest = [_largest_ev(error, samples, wanted) for error in errors]
+        if all(_is_good(error, wanted) for error in largest):
+            window_ev = max((error[0] for error in largest), default=0.0)
+            top_ev = max((error[1] for error in largest), default=0.0)
+            return TrainedBasis(
+                basis=smaller, samples=tuple(samples), window_error_ev=window_ev, top_error_ev=top_ev
+            )
+    return None
 
 
 def _sample(
@@ -154,14 +178,11 @@ def _sample(
 ) -> Sample:
     point = hamiltonian.at(kpoint, basis.millers)
     n_states = min(wanted.n_bands + _BUFFER_BANDS, len(point.kinetic))
-    errors = np.full(wanted.n_bands, np.inf)
     if basis.size > n_states:
-        found = basis.solve(kpoint, n_states)
-        waves = basis.expand(kpoint, found.vectors[: wanted.n_bands])
-        approximate = Eigenstates(found.energies[: wanted.n_bands], waves.coefficients)
-        errors = estimated_errors(hamiltonian.at(kpoint), approximate)
-        guess = basis.uncut(found.vectors)
+        errors = _errors(hamiltonian, kpoint, wanted, basis)
+        guess = basis.uncut(basis.solve(kpoint, n_states).vectors)
     else:
+        errors = np.full(wanted.n_bands, np.inf)
         guess = first_guess(point, n_states)
     tolerance = _SAMPLE_SHARE * wanted.tolerance.window_ev / HARTREE_EV
     states = solve_lowest(point, guess, wanted.n_bands, tolerance)
@@ -174,6 +195,15 @@ def _sample(
     )
 
 
+def _errors(
+    hamiltonian: Hamiltonian, kpoint: FloatArray, wanted: BandsWanted, basis: ReducedBasis
+) -> FloatArray:
+    """Estimated errors of the bands in the basis, shape ``(n_bands,)``, hartree."""
+    found = basis.solve(kpoint, wanted.n_bands)
+    waves = basis.expand(kpoint, found.vectors)
+    return estimated_errors(hamiltonian.at(kpoint), Eigenstates(found.energies, waves.coefficients))
+
+
 def _require_window(samples: list[Sample], wanted: BandsWanted) -> None:
     if wanted.window is None:
         return
@@ -183,25 +213,33 @@ def _require_window(samples: list[Sample], wanted: BandsWanted) -> None:
         raise WindowTooShort(float(reached))
 
 
-def _errors_ev(samples: list[Sample], wanted: BandsWanted) -> tuple[float, float]:
-    """Largest errors at the last sample within and above the window, eV."""
-    last = samples[-1]
+def _largest_ev(errors: FloatArray, samples: list[Sample], wanted: BandsWanted) -> tuple[float, float]:
+    """Largest of errors at one k-point, of bands within and above the window, eV."""
     valence_maximum = max(s.energies[wanted.n_valence - 1] for s in samples)
-    in_window = (last.energies - valence_maximum) * HARTREE_EV <= wanted.tolerance.window_top_ev
-    errors_ev = last.errors * HARTREE_EV
+    # Where a band lies within the window at any sample, it is taken for one of the window.
+    lowest = np.min([s.energies for s in samples], axis=0)
+    in_window = (lowest - valence_maximum) * HARTREE_EV <= wanted.tolerance.window_top_ev
+    errors_ev = errors * HARTREE_EV
     return float(errors_ev[in_window].max()), float(errors_ev[~in_window].max(initial=0.0))
 
 
-def _is_good(errors_ev: tuple[float, float], tolerance: BandTolerance) -> bool:
+def _is_good(errors_ev: tuple[float, float], wanted: BandsWanted) -> bool:
     window_ev, top_ev = errors_ev
+    tolerance = wanted.tolerance
     return window_ev < _SAFETY * tolerance.window_ev and top_ev < _SAFETY * tolerance.top_ev
+
+
+def _distances(hamiltonian: Hamiltonian, cartesian: FloatArray, samples: list[Sample]) -> FloatArray:
+    """Of every k-point to the nearest sample, 1/bohr; to the middle of all where there is none."""
+    if not samples:
+        nearest: FloatArray = np.linalg.norm(cartesian - cartesian.mean(axis=0), axis=1) + 1.0
+        return nearest
+    taken = np.array([sample.kpoint for sample in samples]) @ hamiltonian.reciprocal
+    nearest = np.linalg.norm(cartesian[:, None] - taken, axis=-1).min(axis=1)
+    nearest[nearest < _SAME_POINT] = 0.0
+    return nearest
 
 
 def _negligible(n_samples: int) -> float:
     # Where many samples do not help, it is what was left out that is missing.
     return NEGLIGIBLE / 2.0 ** max(0, n_samples - _USUAL_SAMPLES)
-
-
-def _nearer(distance: FloatArray, cartesian: FloatArray, sample: FloatArray) -> FloatArray:
-    nearest: FloatArray = np.minimum(distance, np.linalg.norm(cartesian - sample, axis=1))
-    return nearest
