@@ -97,12 +97,13 @@ class ReducedBasis:
             within = states @ self._functions.conj()
             overlap += within.T @ within.conj()
         lengths, vectors = np.linalg.eigh(overlap)
-        mixing = vectors[:, lengths > negligible].astype(np.complex64)
+        mixing: SingleComplexArray = vectors[:, lengths > negligible].astype(np.complex64)
+        bra: SingleComplexArray = mixing.conj().T
         smaller = copy(self)
         smaller._functions = self._functions @ mixing
         smaller._potential_times = self._potential_times @ mixing
-        smaller._constant = mixing.conj().T @ self._constant @ mixing
-        smaller._linear = mixing.conj().T @ self._linear @ mixing
+        smaller._constant = bra @ self._constant @ mixing
+        smaller._linear = bra @ self._linear @ mixing
         return smaller
 
     def _orthonormal(self, states: SingleComplexArray, least: float) -> SingleComplexArray:
