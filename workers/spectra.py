@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from farm.bandstructure import BandStructure
 from farm.compact_cell import CompactCell
-from farm.errors import CalculationError
+from farm.errors import CalculationError, InputError
 from farm.protocol import Protocol
 from farm.result import LadderStep
 from farm.spectrum import DIRECTIONS, energy_grid_ev
@@ -111,7 +111,7 @@ def load_band_structure(path: Path, cell: CompactCell) -> BandStructure | None:
                 energies_ev=np.asarray(data["path_energies_ev"], dtype=np.float64),
                 n_valence=int(data["n_valence"][0]),
             )
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, InputError) as error:
         raise CalculationError(f"spectra: {path.name} is not complete: {error!r}") from error
 
 

@@ -29,7 +29,7 @@ def test_the_hash_follows_every_field() -> None:
     }
     assert len({base.hash, *changed.values()}) == len(OTHER) + 1
     # The fields with one allowed value cannot change; all others are covered above.
-    assert set(OTHER) == set(Protocol.model_fields) - {"functional", "pseudopotentials", "bands"}
+    assert set(OTHER) == set(Protocol.model_fields) - {"functional", "pseudopotentials"}
 
 
 OTHER = {
@@ -42,7 +42,14 @@ OTHER = {
     "energy_tolerance_kcal_mol": None,
     "scf_threshold_ry": 1e-8,
     "max_scf_iterations": 50,
+    "bands": "nscf",
+    "bands_tolerance_mev": 2.0,
+    "bands_top_tolerance_mev": 5.0,
+    "band_path_points": 100,
     "response_kppa": 1000,
+    "kgrid": "converged",
+    "kgrid_similarity": 0.99,
+    "kgrid_kppa_max": 50_000,
     "response_kshift": (0.0, 0.0, 0.0),
     "energy_window_ev": 24.0,
     "metal_gap_ev": 0.1,
@@ -54,6 +61,11 @@ OTHER = {
     "gmax_max_mry": 8000,
     "similarity_threshold": 0.95,
 }
+
+
+def test_a_converged_grid_needs_the_reduced_basis() -> None:
+    with pytest.raises(ProtocolError, match="kgrid = 'converged' needs bands = 'reduced-basis'"):
+        Protocol.from_dict({"kgrid": "converged", "bands": "nscf"})
 
 
 def test_a_changed_copy_has_its_own_hash() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from farm.errors import LeaseLostError, MissingProgramError, ProtocolError
 from farm.job import Job, Outcome, Stage
 from farm.protocol import PRESETS
 from farm.result import Result
+from farm.spectrum import similarity_coefficient
 from workers.compute import compute
 from workers.scratch import failed_directory
 
@@ -36,6 +38,14 @@ def make_job(crystal: Crystal, **changes: Any) -> Job:
     """A job under the demo preset at crude settings."""
     protocol = PRESETS["demo"].model_copy(update=CRUDE | changes)
     return Job(crystal=crystal, protocol=protocol.to_dict(), protocol_hash=protocol.hash)
+
+
+def _distance(result: Result, reference: Result) -> float:
+    """1 - SC of the IPA spectra along x."""
+    assert result.ipa is not None
+    assert reference.ipa is not None
+    imaginary, energies_ev = reference.ipa.eps[0].imag, reference.energies_ev
+    return 1 - similarity_coefficient(result.ipa.eps[0].imag, imaginary, energies_ev)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +73,10 @@ def test_job_comes_back_with_spectra(fresh: Result) -> None:
     assert 3.5 < fresh.gap_indirect_ev < 5
     assert [usage.stage for usage in fresh.stages] == list(Stage)
     assert all(usage.cpu_s > 0.01 and usage.wall_s > 0.01 for usage in fresh.stages)
+    assert fresh.parameters["bands"] == "reduced-basis"
     assert fresh.parameters["bands_reach_ev"] >= 25
+    assert 0 <= fresh.parameters["bands_error_window_ev"] < 0.005
+    assert fresh.parameters["bands_error_pw_ev"] < 0.001
     assert fresh.parameters["ecutrho_ry"] == 120
     assert fresh.parameters["n_kpoints"] <= fresh.parameters["n_kpoints_full"] == 8
     assert set(fresh.programs) == {"farm", "pw.x"}
@@ -79,7 +92,7 @@ def test_scratch_is_empty_after_success(diamond: Crystal, pw_x: Path, tmp_path: 
         seen.append((stage, text))
         wavefunctions.append(len(list(tmp_path.rglob("*wfc*"))))
 
-    compute(make_job(diamond), scratch=tmp_path, pseudo_dir=pw_x, on_progress=watch)
+    compute(make_job(diamond, bands="nscf"), scratch=tmp_path, pseudo_dir=pw_x, on_progress=watch)
     assert list(tmp_path.iterdir()) == []
     # Before scf, before bands, before the response: only the last has any.
     assert wavefunctions[:2] == [0, 0]
@@ -88,12 +101,66 @@ def test_scratch_is_empty_after_success(diamond: Crystal, pw_x: Path, tmp_path: 
     assert seen[0][1] == "scf-30Ry-2x2x2"
 
 
-def test_killed_worker_resumes_after_its_last_good_step(
+def test_spectra_are_those_of_a_dense_nscf_run(
     diamond: Crystal, pw_x: Path, tmp_path: Path, fresh: Result
 ) -> None:
-    job = make_job(diamond)
+    result = compute(make_job(diamond, bands="nscf"), scratch=tmp_path, pseudo_dir=pw_x)
+    assert result.parameters["bands"] == "nscf"
+    assert result.rpa is not None
+    assert fresh.rpa is not None
+    # The reduced basis keeps no more bands than reach the window: RPA spectra feel that, IPA ones do not.
+    assert result.parameters["nbnd"] >= fresh.parameters["nbnd"]
+    assert _distance(fresh, result) < 1e-3
+    assert result.gap_indirect_ev == pytest.approx(fresh.gap_indirect_ev, abs=0.003)
+
+
+def test_nothing_of_the_reduced_basis_is_left_on_disk(diamond: Crystal, pw_x: Path, tmp_path: Path) -> None:
+    wavefunctions: list[int] = []
+
+    def watch(_stage: Stage, _text: str) -> None:
+        wavefunctions.append(len(list(tmp_path.rglob("*wfc*"))))
+
+    compute(make_job(diamond), scratch=tmp_path, pseudo_dir=pw_x, on_progress=watch)
+    assert wavefunctions == [0, 0, 0]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_band_structure_comes_with_the_spectra(fresh: Result) -> None:
+    bands = fresh.band_structure
+    assert bands is not None
+    assert bands.valence_maximum_at == "GAMMA"
+    assert fresh.gap_indirect_ev is not None
+    assert 3.0 < bands.gap_indirect_ev < fresh.gap_indirect_ev
+    assert 50 <= bands.n_points <= 70
+
+
+def test_job_falls_back_on_nscf_where_pp_fails(
+    diamond: Crystal, pw_x: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh: Result
+) -> None:
+    broken = tmp_path / "bin"
+    broken.mkdir()
+    program = broken / "pp.x"
+    program.write_text("#!/bin/sh\necho 'no potential today'\nexit 0\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{broken}:{os.environ['PATH']}")
+    result = compute(make_job(diamond), scratch=tmp_path / "scratch", pseudo_dir=pw_x)
+    assert result.parameters["bands"] == "nscf"
+    (correction,) = result.corrections
+    assert correction.remedy == "bands by a dense nscf run"
+    assert "no potential today" in correction.diagnosis
+    assert not result.physics_changed
+    assert result.outcome is fresh.outcome
+    assert result.rpa is not None
+
+
+@pytest.mark.parametrize("way", ["reduced-basis", "nscf"])
+def test_killed_worker_resumes_after_its_last_good_step(
+    diamond: Crystal, pw_x: Path, tmp_path: Path, fresh: Result, way: str
+) -> None:
+    job = make_job(diamond, bands=way)
     worker = _spawn_worker(job, pw_x, tmp_path)
-    _wait_for(lambda: (tmp_path / "stages").is_file() and "bands" in (tmp_path / "stages").read_text())
+    last = "spectra" if way == "reduced-basis" else "bands"
+    _wait_for(lambda: (tmp_path / "stages").is_file() and last in (tmp_path / "stages").read_text())
     worker.kill()
     worker.wait()
     seen: list[Stage] = []
@@ -104,7 +171,7 @@ def test_killed_worker_resumes_after_its_last_good_step(
     assert result.stages[0].cpu_s > 0
     assert result.rpa is not None
     assert fresh.rpa is not None
-    np.testing.assert_allclose(result.rpa.eps, fresh.rpa.eps, atol=1e-3)
+    assert _distance(result, fresh) < (1e-4 if way == "reduced-basis" else 1e-3)
 
 
 def test_killed_worker_takes_pw_with_it(diamond: Crystal, pw_x: Path, tmp_path: Path) -> None:
@@ -167,7 +234,7 @@ def test_short_bands_are_redone(
     monkeypatch.setattr("workers.pipeline.estimate_nbnd", lambda *_: 8)
     seen: list[str] = []
     result = compute(
-        make_job(diamond),
+        make_job(diamond, bands="nscf"),
         scratch=tmp_path,
         pseudo_dir=pw_x,
         on_progress=lambda _, text: seen.append(text),

@@ -11,13 +11,18 @@ from farm.job import Outcome
 from workers.bands import enlarge_nbnd
 from workers.convergence import Ladder
 from workers.history import (
+    BandAccuracy,
     BandsDone,
     BandsStep,
     Done,
+    PotentialDone,
+    PotentialStep,
     ResponseDone,
     ResponseStep,
     ScfDone,
     ScfStep,
+    SpectraDone,
+    SpectraStep,
     Step,
     StepFailed,
 )
@@ -108,6 +113,68 @@ def test_ladder_that_gives_up_ends_unconverged() -> None:
     assert isinstance(end, Finished)
     assert end.outcome is Outcome.UNCONVERGED
     assert end.reason.startswith("ground state: the cutoff ladder ended")
+
+
+REDUCED = replace(PLAN, reduced_basis=True)
+POTENTIAL: tuple[Step, Done] = (PotentialStep(ground_state=SCF), PotentialDone())
+
+
+def spectra(
+    *, gap: float = 2.0, response: ResponseDone | None, agreed: bool | None = None
+) -> tuple[Step, Done]:
+    done = SpectraDone(
+        bands=BandsDone(gap_indirect_ev=gap, gap_direct_ev=gap + 1, top_ev=25.5),
+        accuracy=BandAccuracy(
+            window_error_mev=1.0, top_error_mev=2.0, pw_error_mev=0.1, n_functions=90, n_samples=9
+        ),
+        nbnd=20,
+        kgrids=((8, 8, 8), (16, 16, 16)),
+        n_kpoints=100,
+        kgrid_similarity=(0.99, 0.95, 0.99),
+        kgrid_converged=agreed,
+        bands_cpu_s=1.0,
+        response=response,
+    )
+    return SpectraStep(ground_state=SCF), done
+
+
+CONVERGED = ResponseDone(
+    converged_gmax_mry=(4000, 4000, 4000), last_gmax_mry=10000, last_similarity=(0.95, 0.95, 0.97)
+)
+
+
+def test_reduced_basis_needs_the_potential_and_then_gives_everything() -> None:
+    assert next_step([GOOD_SCF], REDUCED) == PotentialStep(ground_state=SCF)
+    assert next_step([GOOD_SCF, POTENTIAL], REDUCED) == SpectraStep(ground_state=SCF)
+    end = next_step([GOOD_SCF, POTENTIAL, spectra(response=CONVERGED)], REDUCED)
+    assert end == Finished(outcome=Outcome.DONE)
+
+
+def test_metal_in_the_reduced_basis() -> None:
+    end = next_step([GOOD_SCF, POTENTIAL, spectra(gap=0.01, response=None)], REDUCED)
+    assert end == Finished(outcome=Outcome.METAL, reason="indirect gap 0.010 eV is below 0.05 eV")
+
+
+def test_spectra_that_grids_do_not_agree_on_are_unconverged() -> None:
+    end = next_step([GOOD_SCF, POTENTIAL, spectra(response=CONVERGED, agreed=False)], REDUCED)
+    assert isinstance(end, Finished)
+    assert end.outcome is Outcome.UNCONVERGED
+    assert end.reason == "k-grid: spectra on 16x16x16 agree with those before to SC 0.950 only"
+
+
+@pytest.mark.parametrize("failed", ["potential", "spectra"])
+def test_dense_nscf_is_the_last_resort(failed: str) -> None:
+    broken = StepFailed(reason="no")
+    history: list[tuple[Step, Done]] = [GOOD_SCF]
+    if failed == "spectra":
+        history += [POTENTIAL, (SpectraStep(ground_state=SCF), broken)]
+    else:
+        history += [(PotentialStep(ground_state=SCF), broken)]
+    assert next_step(history, REDUCED) == BandsStep(ground_state=SCF, nbnd=20)
+    history += [bands(20, 26.0)]
+    assert next_step(history, REDUCED) == ResponseStep(bands=BandsStep(ground_state=SCF, nbnd=20))
+    history[-1] = (BandsStep(ground_state=SCF, nbnd=20), broken)
+    assert next_step(history, REDUCED) == Finished(outcome=Outcome.FAILED, reason="no")
 
 
 def test_failed_step_ends_the_job() -> None:

@@ -134,13 +134,21 @@ def _run(directory: Path, cancelled: threading.Event | None = None) -> str:
     return done.reason
 
 
-def test_solver_that_dies_is_started_once_more_and_quoted(
+def test_solver_that_says_what_is_wrong_is_quoted_and_not_started_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _solver(monkeypatch, tmp_path, "raise SystemExit('no projectors for f')")
     reason = _run(tmp_path)
     assert "exit code 1" in reason
     assert "no projectors for f" in reason
+    assert (tmp_path / "starts").read_text() == "x"
+
+
+def test_solver_that_is_killed_is_started_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _solver(monkeypatch, tmp_path, "import os; os.kill(os.getpid(), 9)")
+    assert "exit code -9" in _run(tmp_path)
     assert (tmp_path / "starts").read_text() == "xx"
 
 

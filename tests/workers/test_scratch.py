@@ -11,9 +11,22 @@ import pytest
 
 from farm.errors import CalculationError, LeaseLostError, ResourceError
 from farm.result import Correction
+from workers.history import (
+    BandAccuracy,
+    BandsDone,
+    BandsStep,
+    PotentialDone,
+    PotentialStep,
+    ResponseDone,
+    ResponseStep,
+    ScfDone,
+    ScfStep,
+    SpectraDone,
+    SpectraStep,
+    StepFailed,
+)
 from workers.launcher import Usage
 from workers.manifest import Record
-from workers.history import BandsDone, BandsStep, ResponseDone, ResponseStep, ScfDone, ScfStep
 from workers.scratch import RESPONSE_FILE, Workspace, failed_directory, open_workspace, sweep
 
 SCF = ScfStep(ecutwfc_ry=40, kgrid=(4, 4, 4))
@@ -45,12 +58,35 @@ def _response_record() -> Record:
     return Record(step=ResponseStep(bands=BANDS), done=done, usage=Usage())
 
 
+def _potential_record() -> Record:
+    return Record(step=PotentialStep(ground_state=SCF), done=PotentialDone(), usage=Usage(cpu_s=0.3))
+
+
+def _spectra_record(response: ResponseDone | None) -> Record:
+    done = SpectraDone(
+        bands=BandsDone(gap_indirect_ev=4.5, gap_direct_ev=5.0, top_ev=26.0),
+        accuracy=BandAccuracy(
+            window_error_mev=1.5, top_error_mev=2.5, pw_error_mev=0.1, n_functions=90, n_samples=9
+        ),
+        nbnd=18,
+        kgrids=((8, 8, 8),),
+        n_kpoints=288,
+        kgrid_similarity=None,
+        kgrid_converged=None,
+        bands_cpu_s=1.5,
+        response=response,
+    )
+    return Record(step=SpectraStep(ground_state=SCF), done=done, usage=Usage(cpu_s=3.0))
+
+
 def _fill(workspace: Workspace, record: Record) -> None:
     """Put the files there that the step would leave, and record it."""
     directory = workspace.step_directory(record.step)
     (directory / "pw-1.out").write_text("JOB DONE.")
-    if isinstance(record.step, ResponseStep):
+    if isinstance(record.step, ResponseStep | SpectraStep):
         (directory / RESPONSE_FILE).write_bytes(b"npz")
+    elif isinstance(record.step, PotentialStep):
+        workspace.potential_file(record.step).write_text("1.0")
     else:
         save = workspace.save_directory(record.step)
         save.mkdir(parents=True)
@@ -87,6 +123,24 @@ def test_killed_job_resumes_with_equal_records(tmp_path: Path) -> None:
     with open_workspace(tmp_path, JOB) as workspace:
         assert workspace.records == records
     assert not (tmp_path / JOB).exists()
+
+
+@pytest.mark.parametrize("response", [None, _response_record().done])
+def test_job_in_the_reduced_basis_resumes_with_equal_records(
+    tmp_path: Path, response: ResponseDone | None
+) -> None:
+    records = [_scf_record(), _potential_record(), _spectra_record(response)]
+    _die(tmp_path, *records)
+    with open_workspace(tmp_path, JOB) as workspace:
+        assert workspace.records == records
+
+
+def test_way_that_failed_is_not_tried_again(tmp_path: Path) -> None:
+    failed = Record(step=PotentialStep(ground_state=SCF), done=StepFailed(reason="no"), usage=Usage())
+    _die(tmp_path, _scf_record(), failed)
+    (tmp_path / JOB / "potential/potential.dat").unlink()
+    with open_workspace(tmp_path, JOB) as workspace:
+        assert workspace.records == [_scf_record(), failed]
 
 
 def test_bands_that_fell_short_are_remembered_without_their_wavefunctions(tmp_path: Path) -> None:
