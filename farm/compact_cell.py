@@ -64,5 +64,10 @@ def compact_cell(crystal: Crystal) -> CompactCell:
     )
 
 
+def skewness(crystal: Crystal) -> float:
+    """Product of the cell's edges over its volume: 1 for right angles, more for any other cell."""
+    return _edges(crystal.lattice) / crystal.volume_angstrom3
+
+
 def _edges(lattice: FloatArray) -> float:
     return float(np.prod(np.linalg.norm(lattice, axis=1)))

@@ -17,9 +17,10 @@ _PROBE_TIMEOUT_S = 20
 
 
 def program_checks() -> list[Check]:
-    """pw.x and the pseudopotentials, which every job needs; mpirun and YAMBO, which some do."""
+    """pw.x, pp.x and the pseudopotentials, which every job needs; mpirun and YAMBO, which some do."""
     return [
         check_pw(),
+        check_pp(),
         check_pseudopotentials(pseudopotential_directory()),
         _check_optional("mpirun", "Only for more than one rank a job: `apt install openmpi-bin`"),
         _check_optional("yambo", "Only to compare with: `conda install -c conda-forge yambo`"),
@@ -30,7 +31,7 @@ def program_checks() -> list[Check]:
 def require_programs() -> dict[str, str]:
     """Versions of what a worker needs. Raises MissingProgramError naming the first that is absent."""
     versions = {}
-    for check in (check_pw(), check_pseudopotentials(pseudopotential_directory())):
+    for check in (check_pw(), check_pp(), check_pseudopotentials(pseudopotential_directory())):
         if not check.ok:
             raise MissingProgramError(f"{check.name}: {check.detail}", fix=check.fix)
         versions[check.name] = check.detail
@@ -59,6 +60,14 @@ def check_pw() -> Check:
     if version is None:
         return Check(name="pw.x", ok=False, detail=f"{path} prints no version", fix=_PW_FIX)
     return Check(name="pw.x", ok=True, detail=f"{version[1]} ({path})")
+
+
+def check_pp() -> Check:
+    """pp.x on PATH: it comes with pw.x, and a job finds out what it is worth."""
+    path = shutil.which("pp.x")
+    return Check(
+        name="pp.x", ok=path is not None, detail=path or "not on PATH", fix="" if path else _PW_FIX
+    )
 
 
 def check_pseudopotentials(directory: Path) -> Check:

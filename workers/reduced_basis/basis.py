@@ -102,8 +102,8 @@ class ReducedBasis:
         smaller = copy(self)
         smaller._functions = self._functions @ mixing
         smaller._potential_times = self._potential_times @ mixing
-        smaller._constant = bra @ self._constant @ mixing
-        smaller._linear = bra @ self._linear @ mixing
+        smaller._constant = (bra @ self._constant @ mixing).astype(np.complex64)
+        smaller._linear = (bra @ self._linear @ mixing).astype(np.complex64)
         return smaller
 
     def _orthonormal(self, states: SingleComplexArray, least: float) -> SingleComplexArray:
