@@ -12,7 +12,7 @@ from farm.kpoints import FloatArray, SpaceGroup
 from farm.units import HARTREE_EV
 from workers.bands import enlarge_nbnd
 from workers.reduced_basis.davidson import first_guess, solve_lowest
-from workers.reduced_basis.hamiltonian import Hamiltonian
+from workers.reduced_basis.hamiltonian import Coefficients, Hamiltonian
 from workers.reduced_basis.training import (
     BandsWanted,
     BandTolerance,
@@ -24,7 +24,7 @@ from workers.reduced_basis.training import (
 from workers.reduced_basis.wedge import ZoneSample, fold_into_wedge, sample_zone
 from workers.rpa.save import Save
 from workers.rpa.upf import Pseudopotential
-from workers.rpa.wavefunctions import SingleComplexArray, Wavefunctions
+from workers.rpa.wavefunctions import Wavefunctions
 
 MAX_BAND_RETRIES = 4
 
@@ -67,7 +67,7 @@ class ReducedBands:
     path_energies: FloatArray
     trained: TrainedBasis
     pw_error_ev: float
-    _vectors: tuple[SingleComplexArray, ...]
+    _vectors: tuple[Coefficients, ...]
 
     def wavefunctions(self, index: int, spin: int = 0) -> Wavefunctions:
         """Of one k-point of the list; ``spin`` is always 0."""
@@ -128,7 +128,7 @@ def compute_bands(
 
 def _solve(
     trained: TrainedBasis, zone: ZoneSample, n_bands: int, on_progress: Progress | None
-) -> tuple[FloatArray, list[SingleComplexArray]]:
+) -> tuple[FloatArray, list[Coefficients]]:
     energies, vectors = [], []
     for done, kpoint in enumerate(zone.kpoints, start=1):
         states = trained.basis.solve(kpoint, n_bands)

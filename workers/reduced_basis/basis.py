@@ -15,14 +15,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from copy import copy
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
+from farm.errors import CalculationError
 from farm.kpoints import FloatArray, IntArray
-from workers.reduced_basis.hamiltonian import Hamiltonian
-from workers.rpa.wavefunctions import SingleComplexArray, Wavefunctions
+from workers.reduced_basis.hamiltonian import Coefficients, Hamiltonian
+from workers.rpa.wavefunctions import Wavefunctions
 
 # Eigenvalues change by about as many hartree, times the few hartree that H varies by: 1 meV.
 NEGLIGIBLE = 2e-5
@@ -37,7 +39,7 @@ class ReducedStates:
     """
 
     energies: FloatArray
-    vectors: SingleComplexArray
+    vectors: Coefficients
 
 
 class ReducedBasis:
@@ -49,14 +51,15 @@ class ReducedBasis:
     def __init__(self, hamiltonian: Hamiltonian, kpoints: FloatArray) -> None:
         """An empty basis for the region of ``kpoints`` (in the first zone), shape ``(n_k, 3)``."""
         self._hamiltonian = hamiltonian
+        self._double = np.result_type(hamiltonian.dtype, np.float64)
         self.millers = hamiltonian.union_of_spheres(kpoints)
         self._vectors = self.millers @ hamiltonian.reciprocal
         # Plane waves first: the few rows that are cut at a k-point lie together in memory.
-        self._functions: SingleComplexArray = np.zeros((len(self.millers), 0), dtype=np.complex64)
+        self._functions: Coefficients = np.zeros((len(self.millers), 0), dtype=self._hamiltonian.dtype)
         self._potential_times = self._functions  # V b
         # <b|G^2/2 + V|b> and <b|G|b>
-        self._constant: SingleComplexArray = np.zeros((0, 0), dtype=np.complex64)
-        self._linear: SingleComplexArray = np.zeros((3, 0, 0), dtype=np.complex64)
+        self._constant: Coefficients = np.zeros((0, 0), dtype=self._hamiltonian.dtype)
+        self._linear: Coefficients = np.zeros((3, 0, 0), dtype=self._hamiltonian.dtype)
         self._table = _PotentialTable(hamiltonian, self.millers)
 
     @property
@@ -64,16 +67,16 @@ class ReducedBasis:
         """Number of functions."""
         return int(self._functions.shape[1])
 
-    def embed(self, millers: IntArray, states: SingleComplexArray) -> SingleComplexArray:
+    def embed(self, millers: IntArray, states: Coefficients) -> Coefficients:
         """States in other plane waves as states in ``millers``; waves that are not among them are lost."""
         rows = {wave: i for i, wave in enumerate(map(tuple, self.millers.tolist()))}
         places = np.array([rows.get(wave, -1) for wave in map(tuple, millers.tolist())])
         known = places >= 0
-        embedded = np.zeros((len(states), len(self.millers)), dtype=np.complex64)
+        embedded = np.zeros((len(states), len(self.millers)), dtype=self._hamiltonian.dtype)
         embedded[:, places[known]] = states[:, known]
         return embedded
 
-    def add(self, states: SingleComplexArray, negligible: float = NEGLIGIBLE) -> int:
+    def add(self, states: Coefficients, negligible: float = NEGLIGIBLE) -> int:
         """Add what states, shape ``(n_bands, n_pw)``, hold beyond the basis.
 
         They are best solved in all of ``millers``: states cut to the sphere of one k-point lack what is
@@ -86,35 +89,35 @@ class ReducedBasis:
         self._extend(new)
         return len(new)
 
-    def compressed(self, samples: Iterable[SingleComplexArray], negligible: float) -> ReducedBasis:
+    def compressed(self, samples: Iterable[Coefficients], negligible: float) -> ReducedBasis:
         """The fewest functions that hold the sampled states, each of shape ``(n_bands, n_pw)``.
 
         The eigenvectors of their overlap within this basis; those whose squared lengths, summed over all
         states, are below ``negligible`` are left out.
         """
-        overlap = np.zeros((self.size, self.size), dtype=np.complex128)
+        overlap = np.zeros((self.size, self.size), dtype=self._double)
         for states in samples:
             within = states @ self._functions.conj()
             overlap += within.T @ within.conj()
         lengths, vectors = np.linalg.eigh(overlap)
-        mixing: SingleComplexArray = vectors[:, lengths > negligible].astype(np.complex64)
-        bra: SingleComplexArray = mixing.conj().T
+        mixing: Coefficients = vectors[:, lengths > negligible].astype(self._hamiltonian.dtype)
+        bra: Coefficients = mixing.conj().T
         smaller = copy(self)
         smaller._functions = self._functions @ mixing
         smaller._potential_times = self._potential_times @ mixing
-        smaller._constant = (bra @ self._constant @ mixing).astype(np.complex64)
-        smaller._linear = (bra @ self._linear @ mixing).astype(np.complex64)
+        smaller._constant = (bra @ self._constant @ mixing).astype(self._hamiltonian.dtype)
+        smaller._linear = (bra @ self._linear @ mixing).astype(self._hamiltonian.dtype)
         return smaller
 
-    def _orthonormal(self, states: SingleComplexArray, least: float) -> SingleComplexArray:
+    def _orthonormal(self, states: Coefficients, least: float) -> Coefficients:
         beyond = states - (states @ self._functions.conj()) @ self._functions.T
-        lengths, mixing = np.linalg.eigh((beyond.conj() @ beyond.T).astype(np.complex128))
+        lengths, mixing = np.linalg.eigh((beyond.conj() @ beyond.T).astype(self._double))
         kept = lengths > least
         normalised = (mixing[:, kept] / np.sqrt(lengths[kept])).T
-        rows: SingleComplexArray = normalised.astype(np.complex64) @ beyond
+        rows: Coefficients = normalised.astype(self._hamiltonian.dtype) @ beyond
         return rows
 
-    def _extend(self, new: SingleComplexArray) -> None:
+    def _extend(self, new: Coefficients) -> None:
         moved = self._hamiltonian.apply_local(self.millers, new)
         self._functions = np.concatenate([self._functions, new.T], axis=1)
         self._potential_times = np.concatenate([self._potential_times, moved.T], axis=1)
@@ -127,47 +130,59 @@ class ReducedBasis:
             ]
         )
 
-    def _grown(self, old: SingleComplexArray, applied: NDArray[np.complexfloating]) -> SingleComplexArray:
+    def _grown(self, old: Coefficients, applied: NDArray[np.complexfloating]) -> Coefficients:
         # A Hermitian matrix with the rows and columns of the new functions.
-        columns = self._functions.conj().T @ applied.astype(np.complex64).T
+        columns = self._functions.conj().T @ applied.astype(self._hamiltonian.dtype).T
         n_old, n = len(old), len(columns)
-        grown = np.empty((n, n), dtype=np.complex64)
+        grown = np.empty((n, n), dtype=columns.dtype)
         grown[:n_old, :n_old] = old
         grown[:, n_old:] = columns
         grown[n_old:, :n_old] = columns[:n_old].conj().T
         return grown
 
     def solve(self, kpoint: FloatArray, n_bands: int) -> ReducedStates:
-        """The lowest bands at a k-point of the region."""
-        energies, vectors = scipy.linalg.eigh(
-            *self._matrices(kpoint),
-            subset_by_index=[0, n_bands - 1],
-            driver="gvx",
-            check_finite=False,
-            overwrite_a=True,
-            overwrite_b=True,
-        )
+        """The lowest bands at a k-point of the region.
+
+        Raises CalculationError where the functions, cut to the sphere of the k-point, are not independent.
+        """
+        energies, vectors = self._lowest(kpoint, n_bands, eigvals_only=False)
         return ReducedStates(energies.astype(np.float64), np.ascontiguousarray(vectors.T))
 
     def energies(self, kpoint: FloatArray, n_bands: int) -> FloatArray:
         """Eigenvalues alone, at less cost, shape ``(n_bands,)``, hartree."""
-        values: FloatArray = scipy.linalg.eigh(
-            *self._matrices(kpoint),
-            eigvals_only=True,
-            subset_by_index=[0, n_bands - 1],
-            driver="gvx",
-            check_finite=False,
-            overwrite_a=True,
-            overwrite_b=True,
-        )
-        return values.astype(np.float64)
+        values: FloatArray = self._lowest(kpoint, n_bands, eigvals_only=True).astype(np.float64)
+        return values
 
-    def expand(self, kpoint: FloatArray, vectors: SingleComplexArray) -> Wavefunctions:
+    def _lowest(self, kpoint: FloatArray, n_bands: int, *, eigvals_only: bool) -> Any:
+        try:
+            return scipy.linalg.eigh(
+                *self._matrices(kpoint),
+                eigvals_only=eigvals_only,
+                subset_by_index=[0, n_bands - 1],
+                driver="gvx",
+                check_finite=False,
+                overwrite_a=True,
+                overwrite_b=True,
+            )
+        except np.linalg.LinAlgError as error:
+            # Overlaps are singular: a function has nothing within the sphere of this k-point.
+            raise CalculationError(
+                f"{self.size} basis functions are too many for the plane waves at "
+                f"k = {np.round(kpoint, 4).tolist()}",
+                fix="Use bands = 'nscf'",
+            ) from error
+
+    def expand(self, kpoint: FloatArray, vectors: Coefficients) -> Wavefunctions:
         """Plane-wave coefficients of reduced vectors in the sphere of their k-point."""
         inside, _ = self._inside(kpoint)
-        return Wavefunctions(kpoint, self.millers[inside], self.uncut(vectors)[:, inside])
+        coefficients = self.uncut(vectors)[:, inside].astype(np.complex64)
+        return Wavefunctions(kpoint, self.millers[inside], coefficients)
 
-    def uncut(self, vectors: SingleComplexArray) -> SingleComplexArray:
+    def cut(self, kpoint: FloatArray, vectors: Coefficients) -> Coefficients:
+        """The same as they are, real or complex, in the order of :meth:`Hamiltonian.sphere`."""
+        return self.uncut(vectors)[:, self._inside(kpoint)[0]]
+
+    def uncut(self, vectors: Coefficients) -> Coefficients:
         """Coefficients of reduced vectors in all of ``millers``, shape ``(n_bands, n_pw)``."""
         return vectors @ self._functions.T
 
@@ -175,7 +190,7 @@ class ReducedBasis:
         kinetic = self._hamiltonian.kinetic(kpoint, self.millers)
         return kinetic < self._hamiltonian.cutoff, kinetic
 
-    def _matrices(self, kpoint: FloatArray) -> tuple[SingleComplexArray, SingleComplexArray]:
+    def _matrices(self, kpoint: FloatArray) -> tuple[Coefficients, Coefficients]:
         """H and S at a k-point."""
         inside, kinetic = self._inside(kpoint)
         outside = np.flatnonzero(~inside)
@@ -193,7 +208,7 @@ class ReducedBasis:
         matrix -= removed + removed.conj().T
 
         # Zero outside: cheaper than a copy of all functions without those rows.
-        projectors = np.zeros((len(self._hamiltonian.d_ij), len(inside)), dtype=np.complex64)
+        projectors = np.zeros((len(self._hamiltonian.d_ij), len(inside)), dtype=self._hamiltonian.dtype)
         projectors[:, inside] = self._hamiltonian.projectors(kpoint, self.millers[inside])
         projected = projectors @ self._functions
         matrix += projected.conj().T @ (self._hamiltonian.d_ij @ projected)
@@ -215,8 +230,8 @@ class _PotentialTable:
         self._places = (millers @ strides).astype(np.int32)
         self._origin = int(span @ strides)
 
-    def between(self, chosen: IntArray) -> SingleComplexArray:
+    def between(self, chosen: IntArray) -> Coefficients:
         """V(G - G') for every pair of the chosen waves, shape ``(n, n)``."""
         places = self._places[chosen]
-        found: SingleComplexArray = self._values[places[:, None] - places[None] + self._origin]
+        found: Coefficients = self._values[places[:, None] - places[None] + self._origin]
         return found

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from farm.errors import CalculationError
 from farm.kpoints import FloatArray
-from workers.reduced_basis.hamiltonian import PointHamiltonian
-from workers.rpa.wavefunctions import SingleComplexArray
+from workers.reduced_basis.hamiltonian import Coefficients, PointHamiltonian
 
 # Of the search space in units of the number of bands, before it is taken together.
 _LARGEST_SPACE = 3
@@ -41,11 +40,11 @@ class Eigenstates:
     """
 
     energies: FloatArray
-    coefficients: SingleComplexArray
+    coefficients: Coefficients
 
 
 def solve_lowest(
-    point: PointHamiltonian, guess: SingleComplexArray, n_wanted: int, tolerance: float
+    point: PointHamiltonian, guess: Coefficients, n_wanted: int, tolerance: float
 ) -> Eigenstates:
     """The lowest bands, as many as ``guess`` has rows; the first ``n_wanted`` to ``tolerance`` hartree.
 
@@ -56,11 +55,11 @@ def solve_lowest(
     n_bands = len(space)
     applied = point.apply(space)
     for _ in range(_MOST_ITERATIONS):
-        matrix = (space.conj() @ applied.T).astype(np.complex128)
+        matrix = _double(space.conj() @ applied.T)
         energies, mixing = scipy.linalg.eigh(
             (matrix + matrix.conj().T) / 2, subset_by_index=[0, n_bands - 1], check_finite=False
         )
-        rows = np.ascontiguousarray(mixing.T, dtype=np.complex64)
+        rows = np.ascontiguousarray(mixing.T, dtype=space.dtype)
         states, moved = rows @ space, rows @ applied
         residuals, denominators, errors = _residuals(point, energies, states, moved)
         if (errors[:n_wanted] < tolerance).all():
@@ -85,19 +84,19 @@ def estimated_errors(point: PointHamiltonian, states: Eigenstates) -> FloatArray
     return _residuals(point, states.energies, states.coefficients, moved)[2]
 
 
-def first_guess(point: PointHamiltonian, n_bands: int) -> SingleComplexArray:
+def first_guess(point: PointHamiltonian, n_bands: int) -> Coefficients:
     """The lowest states among few plane waves of low energy, shape ``(n_bands, n_pw)``."""
     n_waves = min(len(point.kinetic), _GUESS_WAVES * n_bands)
     lowest, matrix = point.in_lowest(n_waves)
     _, states = scipy.linalg.eigh(matrix, subset_by_index=[0, n_bands - 1], check_finite=False)
-    guess = np.zeros((n_bands, len(point.kinetic)), dtype=np.complex64)
+    guess = np.zeros((n_bands, len(point.kinetic)), dtype=point.crystal.dtype)
     guess[:, lowest] = states.T
     return guess
 
 
 def _residuals(
-    point: PointHamiltonian, energies: FloatArray, states: SingleComplexArray, moved: SingleComplexArray
-) -> tuple[SingleComplexArray, NDArray[np.float32], FloatArray]:
+    point: PointHamiltonian, energies: FloatArray, states: Coefficients, moved: Coefficients
+) -> tuple[Coefficients, NDArray[np.float32], FloatArray]:
     """r = H x - e x, the denominators H_GG - e, and the errors of the eigenvalues."""
     levels = energies[:, None].astype(np.float32)
     residuals = moved - levels * states
@@ -107,17 +106,21 @@ def _residuals(
     return residuals, denominators, errors
 
 
-def _orthonormal(rows: SingleComplexArray, space: SingleComplexArray | None = None) -> SingleComplexArray:
+def _orthonormal(rows: Coefficients, space: Coefficients | None = None) -> Coefficients:
     """An orthonormal basis of what ``rows`` hold beyond ``space`` (orthonormal rows)."""
     # Twice: once is not enough in single precision.
     return _orthonormal_once(_orthonormal_once(rows, space), space)
 
 
-def _orthonormal_once(rows: SingleComplexArray, space: SingleComplexArray | None) -> SingleComplexArray:
+def _orthonormal_once(rows: Coefficients, space: Coefficients | None) -> Coefficients:
     beyond = rows if space is None else rows - (rows @ space.conj().T) @ space
     unit = beyond / np.maximum(np.linalg.norm(beyond, axis=1), np.float32(1e-30))[:, None]
-    values, vectors = np.linalg.eigh((unit.conj() @ unit.T).astype(np.complex128))
+    values, vectors = np.linalg.eigh(_double(unit.conj() @ unit.T))
     kept = values > _INDEPENDENT
-    mixing = (vectors[:, kept] / np.sqrt(values[kept])).T.astype(np.complex64)
-    orthonormal: SingleComplexArray = mixing @ unit
+    mixing = (vectors[:, kept] / np.sqrt(values[kept])).T.astype(rows.dtype)
+    orthonormal: Coefficients = mixing @ unit
     return orthonormal
+
+
+def _double(matrix: Coefficients) -> Coefficients:
+    return matrix.astype(np.result_type(matrix.dtype, np.float64))

@@ -11,6 +11,7 @@ from farm.crystal import Crystal
 from farm.kpoints import FloatArray, IntArray, SpaceGroup, grid_divisions, shifted_grid, space_group
 from farm.spectrum import similarity_coefficient
 from workers.reduced_basis.bands import BandsRequest, Progress, ReducedBands, compute_bands
+from workers.reduced_basis.inversion import with_centre_at_origin
 from workers.reduced_basis.path import BandPath
 from workers.reduced_basis.training import BandTolerance
 from workers.rpa.response import Response, ResponseRequest, response_of
@@ -89,7 +90,7 @@ def compute_spectra(
     :func:`workers.rpa.response.response_of` raise.
     """
     crystal = ground_state.crystal()
-    group = space_group(crystal)
+    ground_state, potential, group = with_centre_at_origin(ground_state, potential, space_group(crystal))
     lattice = np.linalg.inv(request.basis) @ crystal.lattice
     divisions = grid_divisions(
         replace(crystal, lattice_angstrom=tuple(map(tuple, lattice.tolist()))), request.kppa, even=True

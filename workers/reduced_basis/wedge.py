@@ -26,7 +26,8 @@ class ZoneSample:
     """The inequivalent points of a grid.
 
     kpoints: crystal coordinates, in the wedge, shape ``(n_k, 3)``
-    weights: number of grid points each stands for times the size of its star, sum 1, shape ``(n_k,)``
+    weights: sum 1, shape ``(n_k,)``: number of grid points each stands for, times the size of its star
+             unless the grid holds whole stars
     """
 
     kpoints: FloatArray
@@ -42,7 +43,9 @@ def sample_zone(grid: FloatArray, reciprocal: FloatArray, rotations: IntArray) -
     images = star_images(grid, rotations)
     _, first, leader = np.unique(images[:, 0], return_index=True, return_inverse=True)
     sizes = 1 + np.count_nonzero(np.diff(images[first], axis=1), axis=1)
-    weights = np.bincount(leader) * sizes
+    counts = np.bincount(leader)
+    # A grid that holds whole stars counts their members already.
+    weights = counts if np.array_equal(counts, sizes) else counts * sizes
     return ZoneSample(fold_into_wedge(grid[first], reciprocal, rotations), weights / weights.sum())
 
 

@@ -41,7 +41,7 @@ class NonlocalPotential:
     """sum_ij |b_i> D_ij <b_j| of a crystal, at any k-point.
 
     ``d_ij`` has shape ``(n_projectors, n_projectors)``, hartree; the order of projectors is species,
-    atom, radial projector, m.
+    atom, radial projector, m. ``rows``: those of each atom that has any.
     """
 
     def __init__(
@@ -52,13 +52,19 @@ class NonlocalPotential:
         self._scale = 4 * np.pi / np.sqrt(save.volume)
         largest = largest or float(np.sqrt(2 * save.cutoff))
         self._species, blocks = [], []
+        rows: dict[int, slice] = {}
+        at = 0
         for label, pseudo in pseudos.items():
             if pseudo.angular:
                 atoms = [i for i, name in enumerate(save.species) if name == label]
                 positions = save.positions[atoms]
                 self._species.append(_Species(RadialTable(pseudo, largest), pseudo.angular, positions))
-                blocks += [_expand_m(pseudo)] * len(atoms)
+                block = _expand_m(pseudo)
+                blocks += [block] * len(atoms)
+                for atom in atoms:
+                    rows[atom] = slice(at, at := at + len(block))
         self.d_ij = _block_diagonal(blocks)
+        self.rows = rows
 
     def projectors(self, kpoint: FloatArray, millers: IntArray) -> SingleComplexArray:
         """<b_i|k+G>, shape ``(n_projectors, n_pw)``: ``projectors @ c`` is <b_i|n>."""
