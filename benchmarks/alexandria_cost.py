@@ -174,8 +174,8 @@ def print_extrapolation(paths: Iterable[Path]) -> None:
         parts = ", ".join(f"{s.value} {3600 * h:.1f}" for s, h in zip(STAGES, mean, strict=True))
         print(f"{label:<14}{len(hours[small]):>6} structures, mean CPU s {3600 * mean.sum():.1f} ({parts})")
     print(
-        f"for {PUBLISHED_SPECTRA} spectra, {PUBLISHED_UP_TO_4_ATOMS} of up to 4 atoms: {total:,.0f} CPU hours; "
-        f"published {PUBLISHED_CPU_HOURS:,}, {PUBLISHED_CPU_HOURS / total:.0f} times as many"
+        f"for {PUBLISHED_SPECTRA} spectra, {PUBLISHED_UP_TO_4_ATOMS} of up to 4 atoms: {total:,.0f} CPU "
+        f"hours; published {PUBLISHED_CPU_HOURS:,}, {PUBLISHED_CPU_HOURS / total:.0f} times as many"
     )
 
 
