@@ -1,0 +1,173 @@
+"""What a job brings back, put together from the records of its steps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import prod
+from typing import Any
+
+import farm
+from farm.job import Job, Stage
+from farm.kpoints import grid_divisions, space_group
+from farm.result import Result, StageUsage
+from workers.history import BandsDone, BandsStep, ResponseDone, SpectraDone, SpectraStep, StepFailed
+from workers.launcher import Usage
+from workers.manifest import Record
+from workers.pipeline import Finished
+from workers.responses import judge
+from workers.scratch import RESPONSE_FILE
+from workers.spectra import ladder_steps, load_band_structure, load_response
+from workers.steps import BANDS_THRESHOLD_RY, StepContext, response_kpoints
+
+
+def make_result(job: Job, finished: Finished, context: StepContext | None = None) -> Result:
+    """The answer to a job; without a context no step has run."""
+    group = space_group(job.crystal)
+    found: dict[str, Any] = {}
+    if context is not None:
+        records = context.workspace.records
+        found = {
+            "parameters": _parameters(context),
+            "programs": _programs(records),
+            "stages": _stages(records),
+            "corrections": tuple(c for record in records for c in record.corrections),
+            **_bands(records),
+            **_spectra(context),
+        }
+    return Result(
+        crystal=job.crystal,
+        protocol=dict(job.protocol),
+        protocol_hash=job.protocol_hash,
+        engine=job.engine,
+        outcome=finished.outcome,
+        reason=finished.reason,
+        space_group=group.symbol,
+        **found,
+    )
+
+
+def _bands(records: list[Record]) -> dict[str, float]:
+    done = _bands_done(records)
+    if done is None:
+        return {}
+    return {"gap_indirect_ev": done.gap_indirect_ev, "gap_direct_ev": done.gap_direct_ev}
+
+
+def _bands_done(records: list[Record]) -> BandsDone | None:
+    """Of the last step that made bands, in either way."""
+    for record in reversed(records):
+        if isinstance(record.done, BandsDone):
+            return record.done
+        if isinstance(record.done, SpectraDone):
+            return record.done.bands
+    return None
+
+
+def _spectra(context: StepContext) -> dict[str, Any]:
+    record = context.workspace.records[-1] if context.workspace.records else None
+    done = None if record is None else record.done
+    if record is None or not isinstance(done, ResponseDone | SpectraDone):
+        return {}
+    path = context.workspace.step_directory(record.step) / RESPONSE_FILE
+    found: dict[str, Any] = {}
+    if isinstance(done, SpectraDone):
+        found["band_structure"] = load_band_structure(path, context.cell)
+    response = done.response if isinstance(done, SpectraDone) else done
+    if response is not None:
+        data = load_response(path)
+        verdict = judge(data, context.protocol)
+        found["ladder"] = ladder_steps(data, verdict.step_similarity, verdict.converged_gmax_mry)
+        found["gmax_converged_mry"] = response.converged_gmax_mry
+    return found
+
+
+def _parameters(context: StepContext) -> dict[str, Any]:
+    """What was really used, under names that carry their units."""
+    crystal, protocol = context.crystal, context.protocol
+    divisions = grid_divisions(crystal, protocol.response_kppa, even=True)
+    parameters: dict[str, Any] = {
+        "n_electrons": context.n_electrons,
+        # Rows: vectors of the cell that was computed, in those of the crystal's.
+        "computed_cell": context.cell.basis.tolist(),
+        "response_kgrid": list(divisions),
+        "response_kshift": list(protocol.response_kshift),
+        "n_kpoints_full": prod(divisions),
+        "ground_state_runs": sum(
+            1 for r in context.workspace.records if r.step.stage is Stage.GROUND_STATE
+        ),
+    }
+    for record in context.workspace.records:
+        step, done = record.step, record.done
+        if isinstance(done, StepFailed) or not isinstance(step, BandsStep | SpectraStep):
+            continue
+        cutoff = step.ground_state.ecutwfc_ry
+        parameters |= {
+            "ecutwfc_ry": cutoff,
+            "ecutrho_ry": protocol.ecutrho_per_ecutwfc * cutoff,
+            "ground_state_kgrid": list(step.ground_state.kgrid),
+        }
+        if isinstance(step, BandsStep) and isinstance(done, BandsDone):
+            parameters |= {
+                "bands": "nscf",
+                "n_kpoints": len(response_kpoints(crystal, protocol)[0]),
+                "nbnd": step.nbnd,
+                "bands_reach_ev": done.top_ev,
+                "bands_threshold_ry": BANDS_THRESHOLD_RY,
+            }
+        elif isinstance(done, SpectraDone):
+            parameters |= _reduced_basis_parameters(done)
+    return parameters
+
+
+def _reduced_basis_parameters(done: SpectraDone) -> dict[str, Any]:
+    parameters: dict[str, Any] = {
+        "bands": "reduced-basis",
+        "response_kgrid": list(done.kgrids[-1]),
+        "n_kpoints_full": prod(done.kgrids[-1]),
+        "n_kpoints": done.n_kpoints,
+        "nbnd": done.nbnd,
+        "bands_reach_ev": done.bands.top_ev,
+        "bands_error_window_ev": done.accuracy.window_error_mev / 1000,
+        "bands_error_top_ev": done.accuracy.top_error_mev / 1000,
+        "bands_error_pw_ev": done.accuracy.pw_error_mev / 1000,
+        "reduced_basis_size": done.accuracy.n_functions,
+        "reduced_basis_samples": done.accuracy.n_samples,
+    }
+    if done.kgrid_similarity is not None:
+        parameters |= {
+            "kgrids": [list(grid) for grid in done.kgrids],
+            "kgrid_similarity": list(done.kgrid_similarity),
+        }
+    return parameters
+
+
+def _programs(records: list[Record]) -> dict[str, str]:
+    versions = {"farm": farm.__version__}
+    for record in records:
+        if record.program:
+            versions["pw.x"] = record.program
+    return versions
+
+
+def _stages(records: list[Record]) -> tuple[StageUsage, ...]:
+    totals: dict[Stage, Usage] = {}
+    for record in records:
+        for stage, usage in _by_stage(record):
+            totals[stage] = totals.get(stage, Usage()) + usage
+    return tuple(
+        StageUsage(stage=stage, cpu_s=u.cpu_s, wall_s=u.wall_s, peak_memory_mb=u.peak_memory_mb)
+        for stage, u in totals.items()
+    )
+
+
+def _by_stage(record: Record) -> list[tuple[Stage, Usage]]:
+    done, usage = record.done, record.usage
+    if not isinstance(done, SpectraDone) or not usage.cpu_s:
+        return [(record.step.stage, usage)]
+    # One process makes bands and response; it has told how much of its time went into the bands.
+    share = min(1.0, done.bands_cpu_s / usage.cpu_s)
+    parts = ((Stage.BANDS, share), (Stage.RESPONSE, 1 - share))
+    return [
+        (stage, replace(usage, cpu_s=part * usage.cpu_s, wall_s=part * usage.wall_s))
+        for stage, part in parts
+    ]
