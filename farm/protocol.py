@@ -78,7 +78,7 @@ class Protocol(BaseModel):
         10.0, "meV", "physics", "reduced basis: error of the bands above those", gt=0
     )
     band_path_points: int = _field(
-        60, "", "numerics", "reduced basis: points of the band structure; 0: none", ge=0, le=2000
+        100, "", "numerics", "reduced basis: points of the band structure; 0: none", ge=0, le=2000
     )
     response_kppa: int = _field(
         1500, "k-points times atoms", "physics", "density of the spectra's k-grid", ge=1, le=_MOST_KPPA

@@ -45,7 +45,7 @@ OTHER = {
     "bands": "nscf",
     "bands_tolerance_mev": 2.0,
     "bands_top_tolerance_mev": 5.0,
-    "band_path_points": 100,
+    "band_path_points": 80,
     "response_kppa": 1000,
     "kgrid": "converged",
     "kgrid_similarity": 0.99,

@@ -131,7 +131,7 @@ def test_band_structure_comes_with_the_spectra(fresh: Result) -> None:
     assert bands.valence_maximum_at == "GAMMA"
     assert fresh.gap_indirect_ev is not None
     assert 3.0 < bands.gap_indirect_ev < fresh.gap_indirect_ev
-    assert 50 <= bands.n_points <= 70
+    assert 85 <= bands.n_points <= 115
 
 
 def test_job_falls_back_on_nscf_where_pp_fails(
