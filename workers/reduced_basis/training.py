@@ -133,13 +133,15 @@ def train(
     for sample in samples:
         basis.add(basis.embed(sample.millers, sample.coefficients))
     n_good = 0
-    while (distance := _distances(hamiltonian, cartesian, samples)).max() > 0:
+    distance = _distances(hamiltonian, cartesian, samples)
+    while distance.any():
         sample = _sample(hamiltonian, kpoints[int(np.argmax(distance))], wanted, basis)
         samples.append(sample)
         _require_window(samples, wanted)
         basis.add(sample.coefficients, _negligible(len(samples)))
         n_good = n_good + 1 if _is_good(_largest_ev(sample.errors, samples, wanted), wanted) else 0
-        if n_good < GOOD_IN_A_ROW:
+        distance = _distances(hamiltonian, cartesian, samples)
+        if n_good < GOOD_IN_A_ROW or not distance.any():
             continue
         tested = _test(basis, hamiltonian, kpoints, samples, wanted)
         if tested is not None:
@@ -193,8 +195,8 @@ def _test(
         errors = [_errors(hamiltonian, kpoints[i], wanted, smaller) for i in points]
         largest = [_largest_ev(error, samples, wanted) for error in errors]
         if all(_is_good(error, wanted) for error in largest):
-            window_ev = max((error[0] for error in largest), default=0.0)
-            top_ev = max((error[1] for error in largest), default=0.0)
+            window_ev = max(error[0] for error in largest)
+            top_ev = max(error[1] for error in largest)
             return TrainedBasis(
                 basis=smaller, samples=tuple(samples), window_error_ev=window_ev, top_error_ev=top_ev
             )
