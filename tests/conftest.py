@@ -47,6 +47,14 @@ def pw_x(pseudo_dir: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def pp_x(pw_x: Path) -> Path:
+    """The folder of the UPF files, with pw.x and pp.x on PATH."""
+    if shutil.which("pp.x") is None:
+        missing("pp.x")
+    return pw_x
+
+
+@pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real server of our own for the whole run: Redis on PATH, else the bundled Valkey."""
     settings = load_settings({"home": tmp_path_factory.mktemp("redis")}, environment={})
