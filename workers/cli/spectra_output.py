@@ -93,7 +93,7 @@ def summary(result: Spectra) -> str:
     grids = " -> ".join("x".join(map(str, grid.divisions)) for grid in result.grids)
     lines = [
         f"k-grid {grids}, {len(save.kpoints)} inequivalent points, {trained.basis.size} basis functions "
-        f"from {len(trained.samples)} of them",
+        f"made of {len(trained.samples)} k-points",
         f"measured errors: {trained.window_error_ev * MEV_PER_EV:.1f} meV up to the photon energies, "
         f"{trained.top_error_ev * MEV_PER_EV:.1f} meV above; filled bands against pw.x "
         f"{last.bands.pw_error_ev * MEV_PER_EV:.2f} meV",
