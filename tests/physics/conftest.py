@@ -10,11 +10,13 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 from decks import SHIFT, Deck, RunPw, boron_nitride, fcc, reduced
 from ground_states import CASES, Case, GroundState, select
 from low_symmetry import LOW_SYMMETRY
 
+from farm.crystal import Crystal
 from farm.kpoints import shifted_grid, space_group
 from workers.potentials import POTENTIAL_FILE, run_local_potential
 from workers.reduced_basis.bands import ReducedBands, compute_bands
@@ -96,6 +98,24 @@ def reduced_bands(ground_state: Callable[[str], GroundState]) -> Callable[[str],
         return compute_bands(state.save, state.pseudos, state.potential, state.group, state.request())
 
     return cache(compute)
+
+
+@pytest.fixture(scope="session")
+def run_scf(pw_x: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Crystal, str], Path]:
+    """Runs scf alone, 24 Ry; returns the save directory."""
+
+    def run(crystal: Crystal, system: str = "") -> Path:
+        deck = Deck(
+            crystal=crystal,
+            kpoints=np.zeros((1, 3)),
+            weights=[1.0],
+            n_bands=0,
+            scf_grid=(2, 2, 2),
+            system=system,
+        )
+        return pw(deck, "scf", tmp_path_factory.mktemp("scf"), pw_x)
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -156,6 +156,14 @@ CASES = {
     # In brings 4d electrons; the gap of 0.16 eV on this grid comes from the points next to Gamma.
     "InN": Case(crystal=fcc(4.98, ("In", "N")), divisions=(3, 3, 3), n_bands=14),
     "Be": Case(crystal=beryllium(), divisions=(3, 3, 2), n_bands=10, shift=(0, 0, 0), more=(GENERIC,)),
+    # A grid that holds whole stars, of 1, 8, 6 and 12 points.
+    "LiF, cubic": Case(
+        crystal=fcc(4.0, ("Li", "F"), 0.5),
+        divisions=(3, 3, 3),
+        n_bands=12,
+        shift=(0, 0, 0),
+        more=(GENERIC,),
+    ),
     # Only for H(k): I brings 4d electrons.
     "LiI": Case(
         crystal=fcc(6.0, ("Li", "I"), 0.5), divisions=(1, 1, 1), shift=GENERIC, n_bands=16, more=(FACE,)
