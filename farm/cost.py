@@ -25,18 +25,20 @@ from farm.units import MRY_PER_RY
 # Seconds per 1e9 units of work, and seconds of start-up, fitted by non-negative least squares of relative
 # errors to the stages of materials that were computed on one core (benchmarks/cost_model.py prints how
 # well): the bands by nscf to the bundled crystals, the others to 500 materials of Alexandria.
-_SCF_S_PER_GIGA_FFT = 30.3
-_SCF_SETUP_S_PER_GIGA_FFT = 166.0
-_SCF_S_PER_GIGA_SUBSPACE = 254.0
+_SCF_S_PER_GIGA_FFT = 32.0
+_SCF_SETUP_S_PER_GIGA_FFT = 330.0
+_SCF_S_PER_GIGA_SUBSPACE = 260.0
 _NSCF_S_PER_GIGA_FFT = 13.7
 _NSCF_S_PER_GIGA_SUBSPACE = 37.0
-_REDUCED_START_S = 0.78
-_REDUCED_S_PER_GIGA_CUBE = 287.0
-_REDUCED_S_PER_GIGA_WAVE = 57.7
-_RESPONSE_START_S = 0.78
-_RESPONSE_S_PER_GIGA_WAVE = 55.4
-_RESPONSE_S_PER_GIGA_PAIR_DENSITY = 0.70
-_RESPONSE_S_PER_GIGA_OUTER = 0.0
+_REDUCED_START_S = 1.17
+# Of complex matrices, and of the real ones of crystals with a centre of inversion.
+_REDUCED_S_PER_GIGA_FFT = {False: 21.9, True: 7.1}
+_REDUCED_S_PER_GIGA_CUBE = {False: 183.0, True: 127.0}
+_REDUCED_S_PER_GIGA_WAVE = {False: 86.0, True: 0.0}
+_RESPONSE_START_S = 1.0
+_RESPONSE_S_PER_GIGA_WAVE = 51.0
+_RESPONSE_S_PER_GIGA_PAIR_DENSITY = 0.52
+_RESPONSE_S_PER_GIGA_OUTER = 0.31
 
 # The published convergence ladder reruns the ground state at two or three cutoffs and two grids.
 _LADDER_RUNS = 5
@@ -84,6 +86,7 @@ def predict_cost(crystal: Crystal, protocol: Protocol) -> CostEstimate:
         ),
         n_kpoints=_count_response_kpoints(crystal, protocol),
         n_g=count_plane_waves(volume, protocol.gmax_max_mry / MRY_PER_RY),
+        is_real=bool((space_group(crystal).rotations == -np.eye(3)).all(axis=(1, 2)).any()),
     )
     return CostEstimate(
         cpu_s={
@@ -101,7 +104,10 @@ def predict_cost(crystal: Crystal, protocol: Protocol) -> CostEstimate:
 
 @dataclass(frozen=True, kw_only=True)
 class _Size:
-    """Counts that the work follows from; those of k-points are inequivalent ones."""
+    """Counts that the work follows from; those of k-points are inequivalent ones.
+
+    is_real: there is a centre of inversion
+    """
 
     n_filled: int
     n_bands: int
@@ -110,6 +116,7 @@ class _Size:
     n_kpoints_scf: int
     n_kpoints: int
     n_g: float
+    is_real: bool
 
     @property
     def giga_fft(self) -> float:
@@ -136,8 +143,11 @@ def _reduced_basis_s(size: _Size, protocol: Protocol) -> float:
     cube = size.n_bands**3 * 1e-9
     waves = size.n_bands * size.n_waves * 1e-9
     n_kpoints = size.n_kpoints + protocol.band_path_points
-    per_kpoint = _REDUCED_S_PER_GIGA_CUBE * cube + _REDUCED_S_PER_GIGA_WAVE * waves
-    return _REDUCED_START_S + n_kpoints * per_kpoint
+    per_kpoint = (
+        _REDUCED_S_PER_GIGA_CUBE[size.is_real] * cube + _REDUCED_S_PER_GIGA_WAVE[size.is_real] * waves
+    )
+    samples = _REDUCED_S_PER_GIGA_FFT[size.is_real] * size.n_bands * size.giga_fft
+    return _REDUCED_START_S + samples + n_kpoints * per_kpoint
 
 
 def _response_s(size: _Size) -> float:
