@@ -20,8 +20,8 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from cost_model import print_model
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
 
 from farm.cost import predict_cost
 from farm.crystal import Crystal
@@ -106,14 +106,9 @@ def print_costs(rows: list[Row]) -> None:
         print(f"{name:<6}{len(group):>7}{electrons:>10.1f}{volume:>8.1f}"
               + "".join(f"{s:>14.2f}" for s in seconds.mean(axis=0))
               + f"{total.mean():>8.1f}{np.median(total):>8.1f}{f'{low:.1f}-{high:.1f}':>14}")  # fmt: skip
-    print(f"\n{'cost model':<14}{'Spearman':>9}{'median error':>14}{'sum predicted/measured':>24}")
+    print("\nthe cost model:")
     done = [row for row in rows if (row.measured > 0).all()]
-    x, y = (np.array([getattr(row, name) for row in done]) for name in ("predicted", "measured"))
-    x, y = (np.column_stack([a, a.sum(axis=1)]) for a in (x, y))
-    for column, name in enumerate([*(stage.value for stage in STAGES), "total"]):
-        rank = float(spearmanr(x[:, column], y[:, column]).statistic)
-        error = float(np.median(np.abs(x[:, column] / y[:, column] - 1)))
-        print(f"{name:<14}{rank:>9.3f}{error:>14.1%}{x[:, column].sum() / y[:, column].sum():>24.2f}")
+    print_model(np.array([row.predicted for row in done]), np.array([row.measured for row in done]))
 
 
 def print_harvest(rows: list[Row], path: Path) -> None:

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from farm.cost import predict_cost
@@ -35,10 +36,13 @@ def main(path: Path) -> None:
             estimate = predict_cost(store.crystal(row.index), Protocol.from_dict(store.protocol(row.index)))
             predicted.append([estimate.cpu_s[stage] for stage in Stage])
             measured.append([seconds[stage] for stage in Stage])
-    x, y = np.array(predicted), np.array(measured)
-    x = np.column_stack([x, x.sum(axis=1)])
-    y = np.column_stack([y, y.sum(axis=1)])
-    print(f"{len(x)} materials of {path}")
+    print(f"{len(predicted)} materials of {path}")
+    print_model(np.array(predicted), np.array(measured))
+
+
+def print_model(predicted: NDArray[np.float64], measured: NDArray[np.float64]) -> None:
+    """The table of CPU seconds by stage, both of shape ``(n_materials, n_stages)``."""
+    x, y = (np.column_stack([seconds, seconds.sum(axis=1)]) for seconds in (predicted, measured))
     print(f"{'stage':<14}{'Spearman':>9}{'median error':>14}{'sum predicted/measured':>24}")
     for column, name in enumerate([*(stage.value for stage in Stage), "total"]):
         rank = float(spearmanr(x[:, column], y[:, column]).statistic)

@@ -44,6 +44,11 @@ class SpaceGroup:
         """The distinct rotations, shape ``(n_rotations, 3, 3)``."""
         return np.unique(self.rotations, axis=0)
 
+    @property
+    def inversions(self) -> IntArray:
+        """Numbers of the operations x -> -x + t; none where there is no centre of inversion."""
+        return np.flatnonzero((self.rotations == -np.eye(3, dtype=np.int64)).all(axis=(1, 2)))
+
 
 def space_group(crystal: Crystal, symprec: float = 0.01) -> SpaceGroup:
     """Find the space group. Raises CrystalError when spglib finds none."""
@@ -102,6 +107,33 @@ def reduce_kpoints(kpoints: FloatArray, rotations: IntArray) -> tuple[FloatArray
     order = np.argsort(first)
     multiplicity = np.bincount(inverse.ravel(), minlength=first.size)
     return kpoints[first[order]], multiplicity[order].astype(np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Stars:
+    """The stars that the members of a list belong to.
+
+    first:  number of the first member of each in the list, shape ``(n_stars,)``
+    of:     number of the star of each member, shape ``(n_k,)``
+    counts: members in the list; sizes: members there are, under {R} and {-R}, shape ``(n_stars,)``
+    """
+
+    first: IntArray
+    of: IntArray
+    counts: IntArray
+    sizes: IntArray
+
+    @property
+    def are_whole(self) -> bool:
+        """Whether the list holds every member of each star."""
+        return np.array_equal(self.counts, self.sizes)
+
+
+def stars_of(images: IntArray) -> Stars:
+    """The stars of a list with these images (:func:`star_images`)."""
+    _, first, of = np.unique(images[:, 0], return_index=True, return_inverse=True)
+    sizes = 1 + np.count_nonzero(np.diff(images[first], axis=1), axis=1)
+    return Stars(first, of, np.bincount(of), sizes)
 
 
 def star(k: FloatArray, rotations: IntArray) -> FloatArray:

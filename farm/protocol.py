@@ -72,7 +72,7 @@ class Protocol(BaseModel):
         "bands of the response: in a basis made of a few k-points, or by pw.x at every k-point",
     )
     bands_tolerance_mev: float = _field(
-        5.0, "meV", "physics", "reduced basis: error of bands up to energy_max_ev above the gap", gt=0
+        5.0, "meV", "physics", "reduced basis: error of bands to energy_max_ev above the VBM", gt=0
     )
     bands_top_tolerance_mev: float = _field(
         10.0, "meV", "physics", "reduced basis: error of the bands above those", gt=0

@@ -43,11 +43,7 @@ class ResponseStep:
 
     bands: BandsStep
     stage = Stage.RESPONSE
-
-    @property
-    def name(self) -> str:
-        """Directory of the step."""
-        return "response"
+    name = "response"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +52,7 @@ class PotentialStep:
 
     ground_state: ScfStep
     stage = Stage.BANDS
-
-    @property
-    def name(self) -> str:
-        """Directory of the step."""
-        return "potential"
+    name = "potential"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,11 +61,7 @@ class SpectraStep:
 
     ground_state: ScfStep
     stage = Stage.RESPONSE
-
-    @property
-    def name(self) -> str:
-        """Directory of the step."""
-        return "spectra"
+    name = "spectra"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import threading
-import time
+from functools import partial
 from pathlib import Path
 
-from farm.errors import CalculationError, LeaseLostError
-from workers.launcher import Usage, launch
+from farm.errors import CalculationError
+from farm.kpoints import FloatArray
+from workers.attempts import Attempted, run_attempts
+from workers.launcher import Usage
 from workers.reduced_basis.potential import TOTAL_POTENTIAL, read_local_potential
 
 POTENTIAL_FILE = "potential.dat"
 
-POLL_S = 0.05
-
-# A process that was killed is tried once more.
-ATTEMPTS = 2
-
 _LINK = "out"  # of fixed name: keeps the input free of this machine's paths and their length limits
+_INPUT = "pp.in"
 
 
 def pp_input(prefix: str) -> str:
@@ -28,49 +26,29 @@ def pp_input(prefix: str) -> str:
     )
 
 
-def run_local_potential(save_directory: Path, directory: Path, cancelled: threading.Event) -> Usage:
+def attempt_local_potential(
+    save_directory: Path, directory: Path, cancelled: threading.Event
+) -> Attempted[FloatArray]:
     """Write ``directory/potential.dat`` for the ground state in ``save_directory`` (``prefix.save``).
 
-    Raises CalculationError where pp.x leaves no potential, MissingProgramError where there is no pp.x,
-    LeaseLostError when ``cancelled`` is set.
+    Raises MissingProgramError where there is no pp.x, LeaseLostError when ``cancelled`` is set.
     """
-    usage, error = Usage(), CalculationError("pp.x was not run")
-    for attempt in range(1, ATTEMPTS + 1):
-        (directory / POTENTIAL_FILE).unlink(missing_ok=True)
-        link = directory / _LINK
-        link.unlink(missing_ok=True)
-        link.symlink_to(save_directory.parent.resolve(), target_is_directory=True)
-        source = directory / f"pp-{attempt}.in"
-        source.write_text(pp_input(save_directory.name.removesuffix(".save")), encoding="utf-8")
-        process = launch(
-            ["pp.x", "-inp", source.name],
-            directory=directory,
-            stdout=directory / f"pp-{attempt}.out",
-            stderr=directory / f"pp-{attempt}.err",
-        )
-        try:
-            while process.poll() is None:
-                if cancelled.is_set():
-                    raise LeaseLostError("potential: stopped, the job is no longer this worker's")
-                time.sleep(POLL_S)
-        finally:
-            process.kill_group()
-        usage += process.usage
-        try:
-            read_local_potential(directory / POTENTIAL_FILE)
-        except CalculationError as failed:
-            error = CalculationError(
-                f"{failed.message}; exit code {process.returncode}; {_last_line(directory, attempt)}"
-            )
-        else:
-            return usage
-    raise error
+    link = directory / _LINK
+    link.unlink(missing_ok=True)
+    link.symlink_to(save_directory.parent.resolve(), target_is_directory=True)
+    prefix = save_directory.name.removesuffix(".save")
+    (directory / _INPUT).write_text(pp_input(prefix), encoding="utf-8")
+    output = directory / POTENTIAL_FILE
+    read = partial(read_local_potential, output)
+    return run_attempts("potential", ["pp.x", "-inp", _INPUT], directory, output, read, cancelled)
 
 
-def _last_line(directory: Path, attempt: int) -> str:
-    text = "".join(
-        (directory / f"pp-{attempt}.{suffix}").read_text(encoding="utf-8", errors="replace")
-        for suffix in ("out", "err")
-    )
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "it printed nothing"
+def run_local_potential(save_directory: Path, directory: Path, cancelled: threading.Event) -> Usage:
+    """The same where there must be a potential; what it cost.
+
+    Raises CalculationError where pp.x leaves none, and as :func:`attempt_local_potential`.
+    """
+    attempted = attempt_local_potential(save_directory, directory, cancelled)
+    if attempted.value is None:
+        raise CalculationError(attempted.reason)
+    return attempted.usage

@@ -20,22 +20,24 @@ def program_checks() -> list[Check]:
     """pw.x, pp.x and the pseudopotentials, which every job needs; mpirun and YAMBO, which some do."""
     return [
         check_pw(),
-        check_pp(),
+        _check_on_path("pp.x", _PW_FIX, required=True),
         check_pseudopotentials(pseudopotential_directory()),
-        _check_optional("mpirun", "Only for more than one rank a job: `apt install openmpi-bin`"),
-        _check_optional("yambo", "Only to compare with: `conda install -c conda-forge yambo`"),
-        _check_optional("p2y", "Comes with yambo"),
+        _check_on_path("mpirun", "Only for more than one rank a job: `apt install openmpi-bin`"),
+        _check_on_path("yambo", "Only to compare with: `conda install -c conda-forge yambo`"),
+        _check_on_path("p2y", "Comes with yambo"),
     ]
 
 
 def require_programs() -> dict[str, str]:
-    """Versions of what a worker needs. Raises MissingProgramError naming the first that is absent."""
-    versions = {}
-    for check in (check_pw(), check_pp(), check_pseudopotentials(pseudopotential_directory())):
+    """Version or place of what a worker needs.
+
+    Raises MissingProgramError naming the first that is absent.
+    """
+    needed = [check for check in program_checks() if check.required]
+    for check in needed:
         if not check.ok:
             raise MissingProgramError(f"{check.name}: {check.detail}", fix=check.fix)
-        versions[check.name] = check.detail
-    return versions
+    return {check.name: check.detail for check in needed}
 
 
 def check_pw() -> Check:
@@ -62,14 +64,6 @@ def check_pw() -> Check:
     return Check(name="pw.x", ok=True, detail=f"{version[1]} ({path})")
 
 
-def check_pp() -> Check:
-    """pp.x on PATH: it comes with pw.x, and a job finds out what it is worth."""
-    path = shutil.which("pp.x")
-    return Check(
-        name="pp.x", ok=path is not None, detail=path or "not on PATH", fix="" if path else _PW_FIX
-    )
-
-
 def check_pseudopotentials(directory: Path) -> Check:
     """All files of the set are there; their sums are checked when they are used."""
     missing = [element for element, entry in table().items() if not (directory / entry.file).is_file()]
@@ -80,6 +74,8 @@ def check_pseudopotentials(directory: Path) -> Check:
     return Check(name="pseudopotentials", ok=True, detail=f"SG15 v1.2, {len(table())} files in {directory}")
 
 
-def _check_optional(program: str, fix: str) -> Check:
+def _check_on_path(program: str, fix: str, *, required: bool = False) -> Check:
     path = shutil.which(program)
-    return Check(name=program, ok=path is not None, detail=path or "not on PATH", fix=fix, required=False)
+    return Check(
+        name=program, ok=path is not None, detail=path or "not on PATH", fix=fix, required=required
+    )

@@ -1,31 +1,25 @@
-"""Running the response: our solver as a process of its own, watched, checked and judged."""
+"""Running the response: our solver as a process of its own, checked and judged."""
 
 from __future__ import annotations
 
 import json
 import sys
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from farm.errors import CalculationError, LeaseLostError
 from farm.kpoints import IntArray
 from farm.protocol import Protocol
+from workers.attempts import run_attempts
 from workers.gmax import LadderVerdict, judge_ladder
 from workers.history import Done, ResponseDone, StepFailed
-from workers.launcher import Process, Usage, launch
+from workers.launcher import Usage
 from workers.scratch import RESPONSE_FILE
 from workers.spectra import ResponseData, fault, load_response, load_spectra, response_done
 
-POLL_S = 0.05
-
 _PROTOCOL_FILE = "protocol.json"
-
-# A process that was killed is tried once more; numbers that are wrong would come again.
-ATTEMPTS = 2
 
 
 def run_response(
@@ -36,7 +30,7 @@ def run_response(
     Raises LeaseLostError when ``cancelled`` is set.
     """
     argv = response_argv(save_directory, protocol)
-    return _run(argv, directory, partial(_read_response, directory, protocol), cancelled)
+    return _run("response", argv, directory, partial(_read_response, directory, protocol), cancelled)
 
 
 def run_spectra(
@@ -57,33 +51,14 @@ def run_spectra(
     argv = [sys.executable, "-m", "workers.cli.spectra", str(save_directory.resolve())]
     argv += ["--potential", str(potential.resolve()), "--protocol", _PROTOCOL_FILE, "--out", RESPONSE_FILE]
     argv += ["--grid-basis", " ".join(str(int(n)) for n in grid_basis.ravel())]
-    return _run(argv, directory, partial(_read_spectra, directory, protocol), cancelled)
+    return _run("spectra", argv, directory, partial(_read_spectra, directory, protocol), cancelled)
 
 
 def _run(
-    argv: list[str], directory: Path, read: Callable[[], Done], cancelled: threading.Event
+    name: str, argv: list[str], directory: Path, read: Callable[[], Done], cancelled: threading.Event
 ) -> tuple[Done, Usage]:
-    usage, reason = Usage(), ""
-    for attempt in range(1, ATTEMPTS + 1):
-        (directory / RESPONSE_FILE).unlink(missing_ok=True)
-        process = launch(
-            argv,
-            directory=directory,
-            stdout=directory / f"response-{attempt}.out",
-            stderr=directory / f"response-{attempt}.err",
-        )
-        try:
-            _wait(process, cancelled)
-        finally:
-            process.kill_group()
-        usage += process.usage
-        try:
-            return read(), usage
-        except CalculationError as error:
-            reason = f"{error.message}; exit code {process.returncode}; {_last_line(directory, attempt)}"
-        if process.returncode > 0:
-            break  # it said what is wrong, and would say it again
-    return StepFailed(reason=reason), usage
+    attempted = run_attempts(name, argv, directory, directory / RESPONSE_FILE, read, cancelled)
+    return attempted.value or StepFailed(reason=attempted.reason), attempted.usage
 
 
 def judge(data: ResponseData, protocol: Protocol) -> LadderVerdict:
@@ -101,13 +76,6 @@ def response_argv(save_directory: Path, protocol: Protocol) -> list[str]:
     return [*argv, "--threshold", repr(protocol.similarity_threshold), "--out", RESPONSE_FILE]
 
 
-def _wait(process: Process, cancelled: threading.Event) -> None:
-    while process.poll() is None:
-        if cancelled.is_set():
-            raise LeaseLostError("response: stopped, the job is no longer this worker's")
-        time.sleep(POLL_S)
-
-
 def _read_response(directory: Path, protocol: Protocol) -> Done:
     data = load_response(directory / RESPONSE_FILE)
     wrong = fault(data, protocol)
@@ -123,9 +91,3 @@ def _read_spectra(directory: Path, protocol: Protocol) -> Done:
         return done
     response = _read_response(directory, protocol)
     return replace(done, response=response) if isinstance(response, ResponseDone) else response
-
-
-def _last_line(directory: Path, attempt: int) -> str:
-    text = (directory / f"response-{attempt}.err").read_text(encoding="utf-8", errors="replace")
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "it printed no error"

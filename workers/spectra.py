@@ -65,8 +65,6 @@ def load_spectra(path: Path) -> SpectraDone:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
             similarity = tuple(float(value) for value in data["kgrid_similarity"])
-            # "not asked" where there was one grid.
-            agreed = {"True": True, "False": False}.get(str(data["kgrid_converged"]))
             return SpectraDone(
                 bands=BandsDone(
                     gap_indirect_ev=float(data["gap_indirect_ev"]),
@@ -84,7 +82,7 @@ def load_spectra(path: Path) -> SpectraDone:
                 kgrids=tuple((int(a), int(b), int(c)) for a, b, c in data["kgrids"]),
                 n_kpoints=int(data["n_kpoints_used"]),
                 kgrid_similarity=(similarity[0], similarity[1], similarity[2]) if similarity else None,
-                kgrid_converged=agreed,
+                kgrid_converged=bool(data["kgrid_converged"]) if "kgrid_converged" in data else None,
                 bands_cpu_s=float(data["bands_cpu_seconds"]),
                 response=None,
             )

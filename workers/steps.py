@@ -29,9 +29,8 @@ from workers.history import (
     Step,
     StepFailed,
 )
-from workers.launcher import Usage
 from workers.manifest import Record
-from workers.potentials import run_local_potential
+from workers.potentials import attempt_local_potential
 from workers.qe.inputs import PwInput
 from workers.qe.jobs import PwSession
 from workers.qe.outputs import PwOutput, band_edges
@@ -83,11 +82,9 @@ def _in_reduced_basis(step: PotentialStep | SpectraStep, context: StepContext) -
     directory = workspace.step_directory(step)
     done: Done
     if isinstance(step, PotentialStep):
-        try:
-            usage = run_local_potential(save, directory, context.cancelled)
-            done = PotentialDone()
-        except CalculationError as error:
-            usage, done = Usage(), StepFailed(reason=error.message)
+        attempted = attempt_local_potential(save, directory, context.cancelled)
+        usage = attempted.usage
+        done = StepFailed(reason=attempted.reason) if attempted.value is None else PotentialDone()
     else:
         potential = workspace.potential_file(PotentialStep(ground_state=step.ground_state))
         done, usage = run_spectra(

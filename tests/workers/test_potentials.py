@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from farm.errors import CalculationError, LeaseLostError, MissingProgramError
-from workers.potentials import ATTEMPTS, POTENTIAL_FILE, pp_input, run_local_potential
+from workers.attempts import ATTEMPTS
+from workers.potentials import POTENTIAL_FILE, attempt_local_potential, pp_input, run_local_potential
 from workers.reduced_basis.potential import read_local_potential
 
 GOOD = """
@@ -105,6 +106,16 @@ def test_it_fails_and_says_why(pp: Path, save: Path, job: Path) -> None:
     with pytest.raises(CalculationError, match=r"exit code 3; file is not there") as caught:
         run_local_potential(save, job, threading.Event())
     assert POTENTIAL_FILE in caught.value.message
+    # It would say so again.
+    assert runs(job) == 1
+
+
+def test_what_failed_is_paid_for(pp: Path, save: Path, job: Path) -> None:
+    script(pp, "sleep 0.2; kill -9 $$")
+    attempted = attempt_local_potential(save, job, threading.Event())
+    assert attempted.value is None
+    assert attempted.usage.wall_s > 0.4
+    assert attempted.usage.cpu_s > 0
 
 
 def test_done_without_a_file(pp: Path, save: Path, job: Path) -> None:

@@ -50,7 +50,10 @@ def requests(save: Save, protocol: Protocol, grid_basis: IntArray) -> tuple[Grid
 
 
 def bands_document(result: Spectra, path: BandPath | None) -> dict[str, Any]:
-    """Plain values of the last grid's bands and of all grids; ``path_*`` where there is a path."""
+    """Plain values of the last grid's bands and of all grids.
+
+    ``kgrid_converged`` where that was asked, ``path_*`` where there is a path.
+    """
     last = result.grids[-1]
     bands, trained = last.bands, last.bands.trained
     save = bands.save
@@ -63,7 +66,6 @@ def bands_document(result: Spectra, path: BandPath | None) -> dict[str, Any]:
         "n_kpoints_used": len(save.kpoints),
         "kgrids": [list(grid.divisions) for grid in result.grids],
         "kgrid_similarity": list(last.similarity or ()),
-        "kgrid_converged": "not asked" if result.converged is None else result.converged,
         "bands_window_error_mev": trained.window_error_ev * MEV_PER_EV,
         "bands_top_error_mev": trained.top_error_ev * MEV_PER_EV,
         "bands_pw_error_mev": bands.pw_error_ev * MEV_PER_EV,
@@ -71,6 +73,8 @@ def bands_document(result: Spectra, path: BandPath | None) -> dict[str, Any]:
         "n_basis_samples": len(trained.samples),
         "bands_cpu_seconds": result.bands_cpu_s,
     }
+    if result.converged is not None:
+        found["kgrid_converged"] = result.converged
     if path is not None:
         n_valence = save.n_valence[0]
         filled = max(

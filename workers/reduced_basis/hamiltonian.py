@@ -2,7 +2,7 @@
 
 H(k) = |k + G|^2 / 2 + V(G - G') + sum_ij |b_i> D_ij <b_j|, in all plane waves with |k + G|^2 / 2 below
 the cutoff: the sphere that pw.x uses, and the same grid for the potential, so that eigenvalues agree
-with those of pw.x to 1e-5 eV. Hartree atomic units.
+with those of pw.x to 1e-4 eV. Hartree atomic units.
 """
 
 from __future__ import annotations

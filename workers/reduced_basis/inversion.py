@@ -18,8 +18,8 @@ _TOLERANCE = 1e-5  # of fractional coordinates
 
 def is_centred(group: SpaceGroup) -> bool:
     """Whether the origin is a centre of inversion."""
-    inversion = (group.rotations == -np.eye(3, dtype=np.int64)).all(axis=(1, 2))
-    shifts = group.translations[inversion] - np.rint(group.translations[inversion])
+    translations = group.translations[group.inversions]
+    shifts = translations - np.rint(translations)
     return bool((np.abs(shifts) < _TOLERANCE).all(axis=1).any())
 
 
@@ -27,11 +27,10 @@ def with_centre_at_origin(
     save: Save, potential: FloatArray, group: SpaceGroup
 ) -> tuple[Save, FloatArray, SpaceGroup]:
     """The same crystal, potential and group with a centre of inversion, if there is one, at the origin."""
-    inversion = np.flatnonzero((group.rotations == -np.eye(3, dtype=np.int64)).all(axis=(1, 2)))
-    if not inversion.size or is_centred(group):
+    if not group.inversions.size or is_centred(group):
         return save, potential, group
     # x -> -x + t leaves t/2 where it is.
-    centre = group.translations[inversion[0]] / 2
+    centre = group.translations[group.inversions[0]] / 2
     translations = group.translations + group.rotations @ centre - centre
     return (
         replace(save, positions=save.positions - centre),

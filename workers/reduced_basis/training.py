@@ -28,7 +28,7 @@ TESTS = 3
 _COMPRESSIONS = (5e-6, 5e-7, 0.0)
 
 # The same of the states of each sample, where every k-point is one and their basis is not good enough.
-_FINER = (2e-5, 1e-6, 1e-7, 1e-8)
+_FINER = (NEGLIGIBLE, 1e-6, 1e-7, 1e-8)
 
 # A check must be this much better than the tolerance: k-points that are not checked may be worse.
 _SAFETY = 0.5

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from farm.kpoints import FloatArray, IntArray, star_images
+from farm.kpoints import FloatArray, IntArray, star_images, stars_of
 
 # Lies on no mirror plane and no axis of any crystal.
 _GENERIC = np.array([0.8299, 0.4703, 0.2993])
@@ -40,13 +40,10 @@ def sample_zone(grid: FloatArray, reciprocal: FloatArray, rotations: IntArray) -
     ``reciprocal``: rows are the reciprocal vectors; ``rotations``: the point group on fractional
     positions, as in :mod:`farm.kpoints`.
     """
-    images = star_images(grid, rotations)
-    _, first, leader = np.unique(images[:, 0], return_index=True, return_inverse=True)
-    sizes = 1 + np.count_nonzero(np.diff(images[first], axis=1), axis=1)
-    counts = np.bincount(leader)
+    stars = stars_of(star_images(grid, rotations))
     # A grid that holds whole stars counts their members already.
-    weights = counts if np.array_equal(counts, sizes) else counts * sizes
-    return ZoneSample(fold_into_wedge(grid[first], reciprocal, rotations), weights / weights.sum())
+    weights = stars.counts if stars.are_whole else stars.counts * stars.sizes
+    return ZoneSample(fold_into_wedge(grid[stars.first], reciprocal, rotations), weights / weights.sum())
 
 
 def fold_into_wedge(kpoints: FloatArray, reciprocal: FloatArray, rotations: IntArray) -> FloatArray:

@@ -21,6 +21,7 @@ from farm.kpoints import (
     point_keys,
     points_of_keys,
     star_images,
+    stars_of,
 )
 from workers.rpa.save import Save
 
@@ -46,22 +47,20 @@ def kpoint_weights(save: Save, group: SpaceGroup, rule: WeightRule = "exact") ->
     listed = np.flatnonzero(save.weights > 0)
     kpoints, given = save.kpoints[listed], save.weights[listed]
     images = star_images(kpoints, group.point_group)
-    _, first, leader = np.unique(images[:, 0], return_index=True, return_inverse=True)
-    sizes = 1 + np.count_nonzero(np.diff(images[first], axis=1), axis=1)
-    holds_whole_stars = np.array_equal(np.bincount(leader), sizes)
+    stars = stars_of(images)
     # One of each star of a closed grid: its star is all that a point stands for.
-    is_reduced = save.weights_final or (_is_grid(images) and not holds_whole_stars)
-    if not (is_reduced or holds_whole_stars) and np.ptp(given) < K_TOLERANCE:
+    is_reduced = save.weights_final or (_is_grid(images) and not stars.are_whole)
+    if not (is_reduced or stars.are_whole) and np.ptp(given) < K_TOLERANCE:
         _require_grid(save, kpoints, images)  # no weights were given: they follow from a grid
     if rule == "yambo":
         counts = count_merged(kpoints, yambo_rotations(save, group), yambo_tolerance(kpoints))
-        summed = np.bincount(leader, weights=counts if is_reduced else given * counts)
-    elif save.weights_final or holds_whole_stars:
-        summed = np.bincount(leader, weights=given)
+        summed = np.bincount(stars.of, weights=counts if is_reduced else given * counts)
+    elif save.weights_final or stars.are_whole:
+        summed = np.bincount(stars.of, weights=given)
     else:
-        summed = sizes if is_reduced else sizes * np.bincount(leader, weights=given)
+        summed = stars.sizes if is_reduced else stars.sizes * np.bincount(stars.of, weights=given)
     weights = np.zeros(len(save.kpoints))
-    weights[listed[first]] = summed / summed.sum()
+    weights[listed[stars.first]] = summed / summed.sum()
     return weights
 
 
