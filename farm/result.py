@@ -50,12 +50,22 @@ class StageUsage:
 
 @dataclass(frozen=True, kw_only=True)
 class Correction:
-    """One remedy that was applied: to which step, for which diagnosis, and if physics changed."""
+    """One remedy that was applied.
+
+    step:            of the job
+    diagnosis:       name of what was wrong, a word of the catalogue
+    evidence:        file, line and text that say so
+    remedy:          what was changed
+    changes_physics: the spectrum is tagged and not trained on
+    worked:          whether the step was good with it; None: it was not known when this was written
+    """
 
     step: str
     diagnosis: str
     remedy: str
     changes_physics: bool
+    evidence: str = ""
+    worked: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

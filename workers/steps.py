@@ -93,7 +93,11 @@ def _in_reduced_basis(step: PotentialStep | SpectraStep, context: StepContext) -
     if not isinstance(done, StepFailed):
         return Record(step=step, done=done, usage=usage)
     other_way = Correction(
-        step=step.name, diagnosis=done.reason, remedy="bands by a dense nscf run", changes_physics=False
+        step=step.name,
+        diagnosis="reduced_basis_failed",
+        evidence=done.reason,
+        remedy="bands by a dense nscf run",
+        changes_physics=False,
     )
     return Record(step=step, done=done, usage=usage, corrections=(other_way,))
 

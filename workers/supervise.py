@@ -15,7 +15,7 @@ from farm.errors import (
     MissingProgramError,
     ResourceError,
 )
-from workers.qe.failures import Diagnosis, Severity
+from workers.diagnosis import Diagnosis, Evidence, Severity
 from workers.qe.handlers import CancelMonitor, PwHandler, PwValidator, StagnationMonitor
 from workers.qe.jobs import PwJob, PwSession, tried
 from workers.qe.outputs import PwOutput
@@ -67,9 +67,9 @@ def _verdict(session: PwSession) -> FarmError:
     if session.cancelled.is_set():
         return LeaseLostError(f"{session.step}: stopped, the job is no longer this worker's")
     diagnosis = session.diagnosis or Diagnosis(
-        name="unknown", evidence="pw.x left no usable output", severity=Severity.NUMERICAL
+        name="unknown", evidence=Evidence(text="pw.x left no usable output")
     )
-    text = f"{session.step}: {diagnosis.name} ({diagnosis.evidence}); tried: {tried(session.corrections)}"
+    text = f"{session.step}: {diagnosis}; tried: {tried(session.corrections)}"
     match diagnosis.severity:
         case Severity.CONFIGURATION:
             return MissingProgramError(text, fix="Install the pseudopotentials and pw.x again")

@@ -66,12 +66,11 @@ def make_session(pw_x: Path, tmp_path: Path, diamond: Crystal) -> Callable[..., 
 
 
 @pytest.fixture
-def qe_texts(qe_fixtures: Path) -> Callable[[str], tuple[str, str, str]]:
-    """Standard output, CRASH and standard error of a recorded failure."""
+def qe_texts(qe_fixtures: Path) -> Callable[[str], dict[str, str]]:
+    """Standard output, CRASH and standard error of a recorded failure, by name."""
 
-    def read(name: str) -> tuple[str, str, str]:
+    def read(name: str) -> dict[str, str]:
         files = [qe_fixtures / name / file for file in ("pw.out", "CRASH", "pw.err")]
-        stdout, crash, stderr = (file.read_text() if file.is_file() else "" for file in files)
-        return stdout, crash, stderr
+        return {file.name: file.read_text() if file.is_file() else "" for file in files}
 
     return read

@@ -147,7 +147,7 @@ def test_job_falls_back_on_nscf_where_pp_fails(
     assert result.parameters["bands"] == "nscf"
     (correction,) = result.corrections
     assert correction.remedy == "bands by a dense nscf run"
-    assert "no potential today" in correction.diagnosis
+    assert "no potential today" in correction.evidence
     assert not result.physics_changed
     assert result.outcome is fresh.outcome
     assert result.rpa is not None
@@ -211,7 +211,7 @@ def test_hopeless_scf_is_a_failed_result(diamond: Crystal, pw_x: Path, tmp_path:
     job = make_job(diamond, max_scf_iterations=1)
     result = compute(job, scratch=tmp_path, pseudo_dir=pw_x)
     assert result.outcome is Outcome.FAILED
-    assert "scf_unconverged (convergence NOT achieved" in result.reason
+    assert "scf_unconverged (pw-5.out:120: convergence NOT achieved" in result.reason
     assert len(result.corrections) == 4
     assert result.stages[0].cpu_s > 0
     assert result.ladder == ()

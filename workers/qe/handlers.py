@@ -8,9 +8,11 @@ from typing import Any
 from custodian.custodian import ErrorHandler, Validator
 
 from farm.errors import CalculationError
-from workers.qe.failures import Diagnosis, Severity, diagnose, diagnose_stagnation, next_remedy
+from workers.diagnosis import Diagnosis, Evidence, RunOutcome, Severity, next_remedy
+from workers.qe.failures import diagnose, diagnose_stagnation
 from workers.qe.jobs import PwSession
 from workers.qe.outputs import mismatch, parse_pw, truncated
+from workers.qe.remedies import REMEDIES
 
 # Below this an incomplete output is blamed on the disk.
 LEAST_FREE_BYTES = 64 * 2**20
@@ -27,7 +29,7 @@ class _SessionHandler(ErrorHandler):
         if diagnosis is None:
             raise CalculationError("a handler was asked to correct before it found an error")
         session.diagnosis = diagnosis
-        found = next_remedy(diagnosis, session.used, session.pw_input)
+        found = next_remedy(REMEDIES, diagnosis, session.used, session.pw_input)
         if found is None:
             return {"errors": [diagnosis.name], "actions": None}
         remedy, changed = found
@@ -63,10 +65,10 @@ class StagnationMonitor(_SessionHandler):
         session = self.session
         if session.pw_input.calculation != "scf" or not session.running:
             return False
-        self.diagnosis = diagnose_stagnation(session.texts()[0])
+        self.diagnosis = diagnose_stagnation(session.stdout())
         if self.diagnosis is None:
             return False
-        return next_remedy(self.diagnosis, session.used, session.pw_input) is not None
+        return next_remedy(REMEDIES, self.diagnosis, session.used, session.pw_input) is not None
 
 
 class PwHandler(_SessionHandler):
@@ -78,8 +80,7 @@ class PwHandler(_SessionHandler):
         # A monitor has already acted on this attempt: its cut-off output would be misread.
         if session.corrected or session.cancelled.is_set():
             return False
-        stdout, crash, stderr = session.texts()
-        self.diagnosis = diagnose(stdout, crash=crash, stderr=stderr) or judge(session)
+        self.diagnosis = diagnose(session.texts()) or judge(session)
         return self.diagnosis is not None
 
 
@@ -94,7 +95,7 @@ class PwValidator(Validator):
         session = self.session
         session.diagnosis = judge(session)
         if session.diagnosis is None:
-            session.output = parse_pw(session.texts()[0], session.xml())
+            session.output = parse_pw(session.stdout(), session.xml())
         return session.diagnosis is not None
 
     def as_dict(self) -> dict[str, Any]:
@@ -105,7 +106,7 @@ class PwValidator(Validator):
 def judge(session: PwSession) -> Diagnosis | None:
     """Compare the parsed output of the latest attempt with what was asked for."""
     try:
-        output = parse_pw(session.texts()[0], session.xml())
+        output = parse_pw(session.stdout(), session.xml())
         wrong = mismatch(output, session.pw_input, session.n_electrons)
         wrong = wrong or truncated(output, session.saved_sizes())
     except CalculationError as error:
@@ -114,6 +115,6 @@ def judge(session: PwSession) -> Diagnosis | None:
         return None
     free = shutil.disk_usage(session.directory).free
     if free < LEAST_FREE_BYTES:
-        evidence = f"{wrong}; {free // 2**20} MB free"
+        evidence = Evidence(text=f"{wrong}; {free // 2**20} MB free")
         return Diagnosis(name="disk_full", evidence=evidence, severity=Severity.MACHINE)
-    return Diagnosis(name="incomplete_output", evidence=wrong, severity=Severity.NUMERICAL)
+    return Diagnosis(name="incomplete_output", evidence=Evidence(text=wrong), outcome=RunOutcome.INCOMPLETE)

@@ -11,8 +11,8 @@ from typing import Any
 from custodian.custodian import Job
 
 from farm.result import Correction
+from workers.diagnosis import Diagnosis, Remedy
 from workers.launcher import Process, Usage, launch
-from workers.qe.failures import Diagnosis, Remedy
 from workers.qe.inputs import OUTDIR, PREFIX, PwInput
 from workers.qe.outputs import PwOutput
 
@@ -101,7 +101,7 @@ class PwSession:
         if self._processes:
             self._processes[-1].kill_group()
 
-    def apply(self, diagnosis: Diagnosis, remedy: Remedy, changed: PwInput) -> None:
+    def apply(self, diagnosis: Diagnosis, remedy: Remedy[PwInput], changed: PwInput) -> None:
         """Make ``changed`` the next attempt's input."""
         self.pw_input = changed
         self.clean = remedy.clean
@@ -110,15 +110,21 @@ class PwSession:
         self.corrections.append(
             Correction(
                 step=self.step,
-                diagnosis=f"{diagnosis.name}: {diagnosis.evidence}",
+                diagnosis=diagnosis.name,
+                evidence=str(diagnosis.evidence),
                 remedy=remedy.name,
                 changes_physics=remedy.changes_physics,
             )
         )
 
-    def texts(self) -> tuple[str, str, str]:
-        """Standard output, CRASH and standard error of the latest attempt; absent files are empty."""
-        return _read(self._file("out")), _read(self.directory / "CRASH"), _read(self._file("err"))
+    def texts(self) -> dict[str, str]:
+        """Standard output, CRASH and standard error of the latest attempt, by name; absent is empty."""
+        files = (self._file("out"), self.directory / "CRASH", self._file("err"))
+        return {path.name: _read(path) for path in files}
+
+    def stdout(self) -> str:
+        """Standard output of the latest attempt, so far."""
+        return _read(self._file("out"))
 
     def saved_sizes(self) -> dict[str, int]:
         """Name -> bytes of the files in the save directory."""

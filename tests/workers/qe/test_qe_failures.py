@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from workers.qe.failures import REMEDIES, Diagnosis, Severity, diagnose, diagnose_stagnation, next_remedy
+from workers.diagnosis import Diagnosis, Evidence, Severity, next_remedy
+from workers.qe.failures import diagnose, diagnose_stagnation
 from workers.qe.inputs import PwInput
+from workers.qe.remedies import REMEDIES
 
-Texts = Callable[[str], tuple[str, str, str]]
+Texts = Callable[[str], dict[str, str]]
 
 
 @pytest.mark.parametrize(
@@ -35,11 +37,10 @@ Texts = Callable[[str], tuple[str, str, str]]
     ],
 )
 def test_recorded_failure_is_named(qe_texts: Texts, folder: str, name: str, severity: Severity) -> None:
-    stdout, crash, stderr = qe_texts(folder)
-    diagnosis = diagnose(stdout, crash=crash, stderr=stderr)
+    diagnosis = diagnose(qe_texts(folder))
     assert diagnosis is not None
     assert (diagnosis.name, diagnosis.severity) == (name, severity)
-    assert diagnosis.evidence
+    assert diagnosis.evidence.text
 
 
 @pytest.mark.parametrize(
@@ -57,20 +58,21 @@ def test_recorded_failure_is_named(qe_texts: Texts, folder: str, name: str, seve
     ],
 )
 def test_lines_of_the_sources(line: str, name: str) -> None:
-    diagnosis = diagnose(f"     iteration #  1\n     {line}\n\n     stopping ...")
+    diagnosis = diagnose({"pw.out": f"     iteration #  1\n     {line}\n\n     stopping ..."})
     assert diagnosis is not None
-    assert (diagnosis.name, diagnosis.evidence) == (name, " ".join(line.split()))
+    assert diagnosis.name == name
+    assert diagnosis.evidence == Evidence(file="pw.out", line=2, text=" ".join(line.split()))
 
 
 def test_good_run_has_no_diagnosis(qe_texts: Texts) -> None:
-    assert diagnose(qe_texts("nscf_ok")[0]) is None
+    assert diagnose(qe_texts("nscf_ok")) is None
 
 
 def test_loose_eigenvalues_in_the_middle_of_a_cycle_are_ignored() -> None:
     early = "iteration #  1\n c_bands:  2 eigenvalues not converged\n iteration #  2\n"
-    assert diagnose(early + "JOB DONE.") is None
+    assert diagnose({"pw.out": early + "JOB DONE."}) is None
     late = early + "c_bands:  1 eigenvalues not converged\nJOB DONE."
-    found = diagnose(late)
+    found = diagnose({"pw.out": late})
     assert found is not None
     assert found.name == "bands_unconverged"
 
@@ -88,10 +90,10 @@ def test_stagnation_needs_ten_iterations_without_gain() -> None:
 
 
 def _walk(name: str, pw_input: PwInput) -> list[tuple[str, PwInput]]:
-    diagnosis = Diagnosis(name=name, evidence="", severity=Severity.NUMERICAL)
+    diagnosis = Diagnosis(name=name, evidence=Evidence(text=""))
     used: list[str] = []
     steps = []
-    while (found := next_remedy(diagnosis, used, pw_input)) is not None:
+    while (found := next_remedy(REMEDIES, diagnosis, used, pw_input)) is not None:
         remedy, pw_input = found
         used.append(remedy.name)
         steps.append((remedy.name, pw_input))

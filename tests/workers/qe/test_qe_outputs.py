@@ -49,9 +49,9 @@ def test_bands_are_what_pw_printed(lif: PwOutput) -> None:
 
 
 def test_scf_that_did_not_converge_is_finished_but_not_good(
-    qe_texts: Callable[[str], tuple[str, str, str]], qe_fixtures: Path, pw_input: PwInput
+    qe_texts: Callable[[str], dict[str, str]], qe_fixtures: Path, pw_input: PwInput
 ) -> None:
-    stdout, _, _ = qe_texts("scf_not_converged")
+    stdout = qe_texts("scf_not_converged")["pw.out"]
     output = parse_pw(stdout, (qe_fixtures / "scf_not_converged" / "data-file-schema.xml").read_text())
     assert output.energy_ev == pytest.approx(-15.80 * 13.6057, rel=0.01)
     assert not output.converged
@@ -94,9 +94,9 @@ def test_truncated_xml_is_refused(qe_fixtures: Path, cut: int) -> None:
         parse_pw((folder / "pw.out").read_text(), xml)
 
 
-def test_killed_run_is_refused(qe_texts: Callable[[str], tuple[str, str, str]]) -> None:
+def test_killed_run_is_refused(qe_texts: Callable[[str], dict[str, str]]) -> None:
     with pytest.raises(CalculationError, match="JOB DONE"):
-        parse_pw(qe_texts("scf_sigkill")[0], "")
+        parse_pw(qe_texts("scf_sigkill")["pw.out"], "")
 
 
 def test_no_empty_band_has_no_gap(lif: PwOutput) -> None:
