@@ -129,6 +129,12 @@ def evidence_at(file: str, text: str, match: re.Match[str]) -> Evidence:
     return Evidence(file=file, line=text.count("\n", 0, start) + 1, text=line[:_LONGEST_EVIDENCE])
 
 
+def find_evidence(file: str, text: str, pattern: str, otherwise: str) -> Evidence:
+    """The first line with ``pattern``; ``otherwise`` where there is none."""
+    match = re.search(pattern, text, re.MULTILINE)
+    return evidence_at(file, text, match) if match else Evidence(file=file, text=otherwise)
+
+
 def last_line(file: str, text: str, otherwise: str) -> Evidence:
     """The last line that says something; ``otherwise`` where there is none."""
     lines = text.splitlines()

@@ -66,6 +66,7 @@ _LOCAL_TF = Remedy(name="local Thomas-Fermi mixing", change=_local_mixing, clean
 _LONGER = Remedy(name="longer mixing history", change=_longer_mixing, clean=False)
 _PARO = Remedy(name="parallel-orbital diagonalisation", change=_parallel_orbitals)
 _CG = Remedy(name="conjugate-gradient diagonalisation", change=_conjugate_gradients)
+_LEAVE_PARO = Remedy(name="leave the crashed diagonalisation", change=_leave_paro)
 _AGAIN = Remedy(name="the same again from a clean directory", change=_identical)
 
 REMEDIES: Mapping[str, tuple[Remedy[PwInput], ...]] = {
@@ -79,7 +80,10 @@ REMEDIES: Mapping[str, tuple[Remedy[PwInput], ...]] = {
     "time_limit": (Remedy(name="no time limit", change=_no_time_limit, clean=False),),
     "out_of_memory": (Remedy(name="smaller subspace", change=_small_subspace),),
     "files_corrupt": (_AGAIN,),
-    "killed": (Remedy(name="leave the crashed diagonalisation", change=_leave_paro), _AGAIN),
+    "killed": (_AGAIN,),
+    "crashed": (_LEAVE_PARO, _AGAIN, _CG),
+    # pw.x stops without a word when Davidson breaks down with very many bands.
+    "aborted": (_LEAVE_PARO, _AGAIN, _CG),
     "other_error": (_AGAIN,),
     "incomplete_output": (_AGAIN,),
 }

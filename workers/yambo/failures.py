@@ -34,7 +34,7 @@ _TOO_FEW_SLOTS = Signature(
 )
 _KILLED = Signature(
     name="killed",
-    pattern=r"on signal (9|15) \(|^\S+: line \d+: +\d+ (Killed|Terminated)\b|\n\S+: line \d+: +\d+ (Killed|Terminated)\b",
+    pattern=r"(?m)^\S+: line \d+: +\d+ (?:Killed|Terminated)\b|on signal (?:9|15) \(",
     outcome=RunOutcome.INCOMPLETE,
     advice="Run it again in an empty job directory, with more time or memory if that is why it was killed",
 )

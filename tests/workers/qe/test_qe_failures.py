@@ -26,8 +26,8 @@ Texts = Callable[[str], dict[str, str]]
         ("nscf_some_not_converged", "bands_unconverged", Severity.NUMERICAL),
         ("nscf_david_few_not_converged", "bands_unconverged", Severity.NUMERICAL),
         ("nscf_cg_not_converged", "bands_unconverged", Severity.NUMERICAL),
-        ("nscf_paro_not_converged", "killed", Severity.NUMERICAL),
-        ("nscf_david_nbnd_near_pw", "killed", Severity.NUMERICAL),
+        ("nscf_paro_not_converged", "crashed", Severity.NUMERICAL),
+        ("nscf_david_nbnd_near_pw", "aborted", Severity.NUMERICAL),
         ("nscf_no_scf", "files_corrupt", Severity.NUMERICAL),
         ("nscf_too_many_bands", "bands_impossible", Severity.INPUT),
         ("pseudo_wrong_element", "bands_impossible", Severity.INPUT),
@@ -114,10 +114,15 @@ def test_diagonalisation_ladder(pw_input: PwInput) -> None:
     assert steps == ["paro", "cg"]
 
 
-def test_killed_is_repeated_once_but_never_with_paro(pw_input: PwInput) -> None:
+def test_killed_is_repeated_once(pw_input: PwInput) -> None:
     assert [changed for _, changed in _walk("killed", pw_input)] == [pw_input]
+
+
+@pytest.mark.parametrize("name", ["crashed", "aborted"])
+def test_crashed_is_repeated_but_never_with_paro(name: str, pw_input: PwInput) -> None:
+    assert [step.diagonalization for _, step in _walk(name, pw_input)] == ["david", "cg"]
     paro = pw_input.evolve(diagonalization="paro")
-    assert _walk("killed", paro)[0][1].diagonalization == "cg"
+    assert [step.diagonalization for _, step in _walk(name, paro)] == ["cg", "cg"]
 
 
 @pytest.mark.parametrize("name", sorted(REMEDIES))
