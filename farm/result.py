@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import msgpack
 import numpy as np
@@ -49,6 +49,37 @@ class StageUsage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StepUsage:
+    """What one step cost, good or not.
+
+    name:           of the step, such as ``scf-60Ry-4x4x4``
+    stage:          where most of it belongs; ``Result.stages`` splits a step that serves two
+    attempts:       runs of its program; those of a worker that was killed are not known
+    cpu_s, wall_s:  of all attempts together, user + system
+    peak_memory_mb: of the largest attempt, all processes of it
+    disk_mb:        size of the step's files when it ended, before anything was cleaned up
+    """
+
+    name: str
+    stage: Stage
+    outcome: Literal["ok", "failed"]
+    attempts: int
+    cpu_s: float
+    wall_s: float
+    peak_memory_mb: float
+    disk_mb: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for JSON and msgpack."""
+        return vars(self) | {"stage": self.stage.value}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> StepUsage:
+        """The inverse of :meth:`to_dict`."""
+        return cls(**{**data, "stage": Stage(data["stage"])})
+
+
+@dataclass(frozen=True, kw_only=True)
 class Correction:
     """One remedy that was applied.
 
@@ -57,7 +88,7 @@ class Correction:
     evidence:        file, line and text that say so
     remedy:          what was changed
     changes_physics: the spectrum is tagged and not trained on
-    worked:          whether the step was good with it; None: it was not known when this was written
+    worked:          whether the step was good with it, and no other remedy after it; None: not known
     """
 
     step: str
@@ -74,12 +105,15 @@ class Result:
 
     outcome:             done, metal, unconverged (spectra of the last step kept) or failed
     reason:              one sentence, for every outcome but done
+    diagnosis:           its name, a word of the catalogue; "" for done and in results of older versions
+    advice:              what a person does about it; "" where there is nothing to do
     ladder:              every step of the local-field ladder; the first is IPA, the last is RPA
     gmax_converged_mry:  per direction x, y, z the cutoff at which the ladder converged; None: not
     gap_indirect_ev:     on the spectra's k-grid
     band_structure:      None where the protocol asks for none, and in results of older versions
     parameters:          what was really used (``ecutwfc_ry``, ``nbnd``, k-grids, ...)
     programs:            name -> version of each program that ran
+    steps:               in the order in which they ran; none in results of older versions
     """
 
     crystal: Crystal
@@ -88,6 +122,8 @@ class Result:
     engine: Engine
     outcome: Outcome
     reason: str = ""
+    diagnosis: str = ""
+    advice: str = ""
     ladder: tuple[LadderStep, ...] = ()
     gmax_converged_mry: tuple[int | None, int | None, int | None] = (None, None, None)
     gap_indirect_ev: float | None = None
@@ -97,6 +133,7 @@ class Result:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     programs: Mapping[str, str] = field(default_factory=dict)
     stages: tuple[StageUsage, ...] = ()
+    steps: tuple[StepUsage, ...] = ()
     corrections: tuple[Correction, ...] = ()
 
     @property
@@ -141,6 +178,8 @@ class Result:
                     "engine": self.engine.value,
                     "outcome": self.outcome.value,
                     "reason": self.reason,
+                    "diagnosis": self.diagnosis,
+                    "advice": self.advice,
                     "ladder": [_pack_step(step) for step in self.ladder],
                     "gmax_converged_mry": list(self.gmax_converged_mry),
                     "gap_indirect_ev": self.gap_indirect_ev,
@@ -150,6 +189,7 @@ class Result:
                     "parameters": dict(self.parameters),
                     "programs": dict(self.programs),
                     "stages": [vars(stage) | {"stage": stage.stage.value} for stage in self.stages],
+                    "steps": [step.to_dict() for step in self.steps],
                     "corrections": [vars(correction) for correction in self.corrections],
                 }
             )
@@ -170,6 +210,8 @@ class Result:
                 engine=Engine(data["engine"]),
                 outcome=Outcome(data["outcome"]),
                 reason=data["reason"],
+                diagnosis=data.get("diagnosis", ""),
+                advice=data.get("advice", ""),
                 ladder=tuple(_unpack_step(step) for step in data["ladder"]),
                 gmax_converged_mry=tuple(data["gmax_converged_mry"]),
                 gap_indirect_ev=data["gap_indirect_ev"],
@@ -181,6 +223,7 @@ class Result:
                 stages=tuple(
                     StageUsage(**(stage | {"stage": Stage(stage["stage"])})) for stage in data["stages"]
                 ),
+                steps=tuple(StepUsage.from_dict(step) for step in data.get("steps", ())),
                 corrections=tuple(Correction(**c) for c in data["corrections"]),
             )
         except InputError:

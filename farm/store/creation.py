@@ -105,7 +105,8 @@ def _make_tables(file: Any) -> None:
         "text c of row r is text[text_offsets[r, c]:text_offsets[r, c + 1]]",
     )
     offsets.attrs["columns"] = ", ".join(TEXTS)
-    offsets.attrs["encoding"] = "UTF-8; JSON except space_group and reason"
+    offsets.attrs["encoding"] = "UTF-8; JSON except space_group, reason, diagnosis and advice"
+    offsets.attrs["empty"] = "of the last three: the row does not say"
     steps = _table(file, "ladder/steps", (0,), STEP_DTYPE, 256, "one row a step of a local-field ladder")
     steps.attrs["field_row"] = "the row of /rows it belongs to"
     steps.attrs["field_gmax_mry"] = "mRy; cutoff of the response block that was asked for, 0 is IPA"

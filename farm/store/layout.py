@@ -5,7 +5,7 @@
     /committed               int64 [1]               rows that are valid; everything beyond is debris
     /energies_ev             float64 [energy]
     /rows                    table [row]             what is short: ids, outcome, gaps, sizes
-    /text, /text_offsets     uint8 [byte], int64 [row, 9]    eight texts a row, most of them JSON
+    /text, /text_offsets     uint8 [byte], int64 [row, 12]   eleven texts a row, most of them JSON
     /ipa/eps_real, eps_imag  float32 [row, direction, energy]    /rpa/... alike
     /ladder/steps            table [step]            cutoffs and SC of every rung
     /ladder/eps_real, ...    float32 [step, direction, energy]
@@ -18,7 +18,8 @@ Every dataset is chunked and made with the file: one open to a writer and its re
 (HDF5's SWMR) can neither get new datasets nor hold strings of variable length. Rows are only ever
 added; the newest row of a (material, protocol, engine) is the one that counts.
 
-Version 1 has no /bands: it is read as it is, and copied into the newest by the first who appends.
+Version 1 has no /bands, versions 1 and 2 only the first eight texts: they are read as they are, and
+copied into the newest by the first who appends.
 """
 
 from __future__ import annotations
@@ -34,11 +35,23 @@ import numpy as np
 from farm.errors import StoreError
 
 FORMAT = "farm-spectra"
-LAYOUT_VERSION = 2
+LAYOUT_VERSION = 3
 # The oldest HDF5 that knows SWMR: every tool of the last ten years opens the file.
 LIBRARY_BOUNDS = ("v110", "v110")
 
-TEXTS = ("crystal", "protocol", "space_group", "reason", "parameters", "programs", "stages", "corrections")
+TEXTS_OF_VERSION_1 = (
+    "crystal",
+    "protocol",
+    "space_group",
+    "reason",
+    "parameters",
+    "programs",
+    "stages",
+    "corrections",
+)
+# An empty text stands for what the row does not say, as in rows of older versions.
+LATER_TEXTS = ("steps", "diagnosis", "advice")
+TEXTS = (*TEXTS_OF_VERSION_1, *LATER_TEXTS)
 
 ROW_DTYPE = np.dtype(
     [
@@ -103,7 +116,8 @@ SPECTRA = ("ipa/eps_real", "ipa/eps_imag", "rpa/eps_real", "rpa/eps_imag")
 STEP_SPECTRA = ("ladder/eps_real", "ladder/eps_imag")
 BANDS = ("bands/paths", "bands/corners", "bands/points", "bands/energies_ev")
 _OF_VERSION_1 = ("rows", "text", "text_offsets", *SPECTRA, "ladder/steps", *STEP_SPECTRA)
-_GROWING: dict[int, tuple[str, ...]] = {1: _OF_VERSION_1, 2: (*_OF_VERSION_1, *BANDS)}
+_OF_VERSION_2 = (*_OF_VERSION_1, *BANDS)
+_GROWING: dict[int, tuple[str, ...]] = {1: _OF_VERSION_1, 2: _OF_VERSION_2, 3: _OF_VERSION_2}
 
 
 @contextmanager

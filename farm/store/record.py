@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from farm.crystal import Crystal
 from farm.errors import InputError, ResultRefusedError
 from farm.job import Engine, Outcome, Stage
-from farm.result import Correction, LadderStep, Result, StageUsage
+from farm.result import Correction, LadderStep, Result, StageUsage, StepUsage
 from farm.spectrum import FloatArray, Spectrum, similarity_coefficient
 from farm.store.bands import BandRecord, checksum_bands, decode_bands, encode_bands
-from farm.store.layout import ROW_DTYPE, STEP_DTYPE, TEXTS
+from farm.store.layout import LATER_TEXTS, ROW_DTYPE, STEP_DTYPE, TEXTS
 
 Key = tuple[str, str, str]
 
@@ -114,7 +114,10 @@ def checksum(record: Record) -> int:
         content[field] = 0
     rungs["row"] = 0
     crc = zlib.crc32(content.tobytes())
-    for text in record.texts:
+    later = record.texts[-len(LATER_TEXTS) :]
+    # Rows of older layouts have none of these, and their checksums stay what they were.
+    texts = record.texts if any(later) else record.texts[: -len(LATER_TEXTS)]
+    for text in texts:
         crc = zlib.crc32(text, zlib.crc32(len(text).to_bytes(8, "little"), crc))
     crc = zlib.crc32(record.step_eps.tobytes(), zlib.crc32(rungs.tobytes(), crc))
     return checksum_bands(record.bands, crc)
@@ -133,6 +136,8 @@ def decode(record: Record) -> Result:
         engine=Engine(row["engine"].decode()),
         outcome=record.outcome,
         reason=text["reason"],
+        diagnosis=text["diagnosis"],
+        advice=text["advice"],
         ladder=decode_ladder(record.steps, record.step_eps),
         gmax_converged_mry=(converged[0], converged[1], converged[2]),
         gap_indirect_ev=float(row["gap_indirect_ev"]) if row["has_gap_indirect"] else None,
@@ -142,6 +147,7 @@ def decode(record: Record) -> Result:
         parameters=json.loads(text["parameters"]),
         programs=json.loads(text["programs"]),
         stages=tuple(stages),
+        steps=tuple(StepUsage.from_dict(step) for step in json.loads(text["steps"] or "[]")),
         corrections=tuple(Correction(**c) for c in json.loads(text["corrections"])),
     )
 
@@ -235,6 +241,9 @@ def _texts(result: Result, name: str) -> tuple[bytes, ...]:
         "programs": dict(result.programs),
         "stages": [vars(stage) | {"stage": stage.stage.value} for stage in result.stages],
         "corrections": [vars(correction) for correction in result.corrections],
+        "steps": [step.to_dict() for step in result.steps] or "",
+        "diagnosis": result.diagnosis,
+        "advice": result.advice,
     }
     return tuple(_text(name, field, values[field]) for field in TEXTS)
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from farm.store.bands import BandEnds, band_ends, read_bands, write_bands
-from farm.store.layout import ROW_DTYPE, SPECTRA, STEP_SPECTRA, grow
+from farm.store.layout import ROW_DTYPE, SPECTRA, STEP_SPECTRA, TEXTS, grow
 from farm.store.record import Record, checksum
 
 
@@ -87,11 +86,21 @@ def read_record(file: Any, row_index: int, row: NDArray[np.void] | None = None) 
 
 
 def read_texts(file: Any, row_index: int) -> tuple[bytes, ...]:
-    """All texts of a row, in the order of ``layout.TEXTS``."""
-    offsets = file["text_offsets"][row_index].tolist()
-    blob = file["text"][offsets[0] : offsets[-1]].tobytes()
-    starts = [offset - offsets[0] for offset in offsets]
-    return tuple(blob[a:b] for a, b in pairwise(starts))
+    """All texts of a row, in the order of ``layout.TEXTS``; empty where the file's layout has none."""
+    (texts,) = read_columns(file, row_index, row_index + 1, range(len(TEXTS)))
+    return texts
+
+
+def read_columns(file: Any, start: int, stop: int, columns: Sequence[int]) -> Iterator[tuple[bytes, ...]]:
+    """Some texts of the rows ``start`` to ``stop - 1``, in one reading; ``columns``: places in TEXTS."""
+    offsets = file["text_offsets"][start:stop]
+    first = int(offsets[0, 0])
+    blob = file["text"][first : int(offsets[-1, -1])].tobytes()
+    # A row of an older layout ends with its last text: the others begin and end there.
+    lacking = len(TEXTS) + 1 - offsets.shape[1]
+    offsets = np.pad(offsets - first, ((0, 0), (0, lacking)), mode="edge")
+    for row in offsets.tolist():
+        yield tuple(blob[row[column] : row[column + 1]] for column in columns)
 
 
 def gather(dataset: Any, wanted: NDArray[np.int64]) -> NDArray[np.float32]:

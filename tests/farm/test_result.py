@@ -10,8 +10,8 @@ import pytest
 from band_samples import chance_bands
 
 from farm.errors import InputError
-from farm.job import Job, Outcome
-from farm.result import Result
+from farm.job import Job, Outcome, Stage
+from farm.result import Result, StepUsage
 
 MakeJob = Callable[..., Job]
 MakeResult = Callable[..., Result]
@@ -26,6 +26,24 @@ def test_a_band_structure_travels_with_the_result(make_job: MakeJob, make_result
     assert back.band_structure.pack() == bands.pack()
 
 
+def test_steps_and_diagnosis_travel_with_the_result(make_job: MakeJob, make_result: MakeResult) -> None:
+    step = StepUsage(
+        name="scf-60Ry-4x4x4",
+        stage=Stage.GROUND_STATE,
+        outcome="failed",
+        attempts=3,
+        cpu_s=1.5,
+        wall_s=2.5,
+        peak_memory_mb=80.25,
+        disk_mb=0.75,
+    )
+    failed = make_result(make_job(), Outcome.FAILED, "scf: scf_unconverged (...)")
+    result = replace(failed, steps=(step,), diagnosis="scf_unconverged", advice="Smear it")
+    back = Result.unpack(result.pack())
+    assert back.steps == (step,)
+    assert (back.diagnosis, back.advice) == ("scf_unconverged", "Smear it")
+
+
 @pytest.mark.parametrize("outcome", [Outcome.DONE, Outcome.METAL])
 def test_records_of_older_versions_have_none(
     make_job: MakeJob, make_result: MakeResult, outcome: Outcome
@@ -33,7 +51,8 @@ def test_records_of_older_versions_have_none(
     payload = make_result(make_job(), outcome).pack()
     assert Result.unpack(payload).band_structure is None
     document = msgpack.unpackb(payload)
-    del document["band_structure"]
+    for name in ("band_structure", "steps", "diagnosis", "advice"):
+        del document[name]
     old = Result.unpack(msgpack.packb(document))
     assert old.band_structure is None
     assert old.pack() == payload

@@ -17,9 +17,9 @@ from farm.bandstructure import BandStructure
 from farm.crystal import Crystal
 from farm.errors import StoreError
 from farm.job import Engine, Outcome, Stage
-from farm.result import Correction, LadderStep, Result, StageUsage
+from farm.result import Correction, LadderStep, Result, StageUsage, StepUsage
 from farm.store import StoreWriter, open_store
-from farm.store.layout import LIBRARY_BOUNDS
+from farm.store.layout import LIBRARY_BOUNDS, TEXTS_OF_VERSION_1
 
 PROTOCOL = {
     "n_energies": 101,
@@ -40,6 +40,21 @@ def make_bands(number: int) -> BandStructure | None:
     if number % 2 == 0:
         return None
     return chance_bands(number, n_points=10 + 37 * number % 170, n_bands=5 + 11 * number % 40)
+
+
+def make_steps(number: int) -> tuple[StepUsage, ...]:
+    """For every other number, as many as the number says."""
+    if number % 2 == 0:
+        return ()
+    usage = {"attempts": 1, "wall_s": 0.75, "peak_memory_mb": 80.5, "disk_mb": 0.125}
+    return tuple(
+        StepUsage(name=f"scf-{i}", stage=Stage.GROUND_STATE, outcome="ok", cpu_s=0.5 + i, **usage)
+        for i in range(1 + number % 5)
+    )
+
+
+# What results of the oldest layout lack.
+NOTHING_NEW: dict[str, Any] = {"band_structure": None, "steps": (), "diagnosis": "", "advice": ""}
 
 
 def make_result(
@@ -78,6 +93,8 @@ def make_result(
         "engine": engine,
         "outcome": outcome,
         "reason": "" if outcome is Outcome.DONE else f"weil \u2260 konvergiert {number}",
+        "diagnosis": "" if outcome is Outcome.DONE else f"diagnosis_{number}",
+        "advice": "" if number % 2 else "wähle ein anderes",
         "ladder": ladder,
         "gmax_converged_mry": (4000, None, 2000) if n_steps > 1 else (None, None, None),
         "gap_indirect_ev": 4.25 + number,
@@ -90,6 +107,7 @@ def make_result(
             StageUsage(stage=Stage.GROUND_STATE, cpu_s=1.25, wall_s=1.5, peak_memory_mb=90.0),
             StageUsage(stage=Stage.RESPONSE, cpu_s=3.0, wall_s=3.5, peak_memory_mb=310.5),
         ),
+        "steps": make_steps(number),
         "corrections": (
             Correction(step="bands", diagnosis="too_many_bands", remedy="cg", changes_physics=False),
         ),
@@ -97,11 +115,20 @@ def make_result(
     return Result(**(values | fields))
 
 
-def make_version_1(path: Path) -> None:
-    """Turn a store without band structures into one as it was before there were any."""
+def make_older(path: Path, version: int) -> None:
+    """Turn a store of results with ``NOTHING_NEW`` into one of layout 1, or 2 where they have bands."""
     with h5py.File(path, "r+", libver=LIBRARY_BOUNDS) as file:
-        del file["bands"]
-        file.attrs["layout_version"] = 1
+        offsets = file["text_offsets"][:]
+        n_texts = len(TEXTS_OF_VERSION_1)
+        assert (offsets[:, n_texts] == offsets[:, -1]).all()
+        del file["text_offsets"]
+        kept = offsets[:, : n_texts + 1]
+        file.create_dataset(
+            "text_offsets", data=kept, maxshape=(None, n_texts + 1), chunks=(256, n_texts + 1)
+        )
+        if version == 1:
+            del file["bands"]
+        file.attrs["layout_version"] = version
 
 
 def append_from(path: str, first: int, acknowledge: Connection) -> None:

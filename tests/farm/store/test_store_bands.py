@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 from band_samples import chance_bands, silicon_bands
-from store_samples import append_between, make_result, make_version_1
+from store_samples import NOTHING_NEW, append_between, make_older, make_result
 
 from farm.errors import StoreError
 from farm.job import Outcome
@@ -136,10 +136,10 @@ def test_what_cannot_be_kept_is_refused_by_name(path, bands, told):
 @pytest.fixture
 def older(path) -> list:
     """What a store of layout 1 at ``path`` holds."""
-    sent = [make_result(i, n_steps=1 + i % 4, band_structure=None) for i in range(5)]
-    sent.append(make_result(9, n_steps=0, outcome=Outcome.METAL, band_structure=None))
+    sent = [make_result(i, n_steps=1 + i % 4, **NOTHING_NEW) for i in range(5)]
+    sent.append(make_result(9, n_steps=0, outcome=Outcome.METAL, **NOTHING_NEW))
     fill(path, *sent)
-    make_version_1(path)
+    make_older(path, 1)
     return sent
 
 
@@ -164,7 +164,7 @@ def test_who_appends_to_layout_1_copies_it_into_the_newest(path, older, caplog):
     with StoreWriter(path) as writer:
         assert writer.n_rows == len(older)
         assert not writer.append(older[0])
-    assert f"copied from layout 1 to 2: {len(older)} rows, 0 damaged" in caplog.text
+    assert f"copied from layout 1 to 3: {len(older)} rows, 0 damaged" in caplog.text
     with open_store(path) as store:
         assert store.snapshot_hash() == content
         assert [row.stored_unix_s for row in store.rows()] == stored
@@ -189,7 +189,7 @@ def test_a_reader_of_layout_1_goes_on_with_it_and_finds_the_copy(path, older):
         assert store.result(len(older)).pack() == make_result(7, n_steps=4).pack()
 
 
-def test_layout_2_without_its_bands_is_damaged(path):
+def test_a_layout_with_bands_is_damaged_without_them(path):
     fill(path, with_bands(0, None))
     with h5py.File(path, "r+", libver=LIBRARY_BOUNDS) as file:
         del file["bands/points"]

@@ -8,12 +8,13 @@ from pathlib import Path
 import h5py
 import pytest
 from store_samples import (
+    NOTHING_NEW,
     append_between,
     append_from,
     fill_until_refused,
     inconsistencies,
+    make_older,
     make_result,
-    make_version_1,
     watch,
 )
 
@@ -183,8 +184,8 @@ def damage_bands(file, damaged: str) -> None:
 def test_kill_9_while_an_older_layout_is_copied_loses_nothing(processes, path):
     n_rows, last = 60, 999
     with StoreWriter(path) as writer:
-        writer.append_many(make_result(i, n_steps=1 + i % 4, band_structure=None) for i in range(n_rows))
-    make_version_1(path)
+        writer.append_many(make_result(i, n_steps=1 + i % 4, **NOTHING_NEW) for i in range(n_rows))
+    make_older(path, 1)
     layouts = []
     # From before the copy begins to after its end.
     for i in range(10):
@@ -200,7 +201,7 @@ def test_kill_9_while_an_older_layout_is_copied_loses_nothing(processes, path):
             number = int(row.material_id.removeprefix("crystal-"))
             expected = make_result(number, n_steps=1 + number % 4)
             if number < n_rows:
-                expected = make_result(number, n_steps=1 + number % 4, band_structure=None)
+                expected = make_result(number, n_steps=1 + number % 4, **NOTHING_NEW)
             assert store.result(row.index).pack() == expected.pack()
     assert {p.name for p in path.parent.iterdir()} <= {"spectra.h5", "spectra.h5.lock", "spectra.h5.spool"}
 
