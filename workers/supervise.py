@@ -1,9 +1,11 @@
-"""The only place that builds a Custodian: one pw.x step, corrected until it is good or given up."""
+"""The only place that builds a Custodian: one run of a program, corrected until it is good or given up."""
 
 from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 from custodian.custodian import Custodian, CustodianError
 
@@ -16,9 +18,13 @@ from farm.errors import (
     ResourceError,
 )
 from workers.diagnosis import Diagnosis, Evidence, Severity
-from workers.qe.handlers import CancelMonitor, PwHandler, PwValidator, StagnationMonitor
-from workers.qe.jobs import PwJob, PwSession, tried
+from workers.handlers import CancelMonitor, RunHandler, RunValidator, SessionHandler, SessionJob
+from workers.qe.handlers import StagnationMonitor
+from workers.qe.jobs import PwSession
 from workers.qe.outputs import PwOutput
+from workers.sessions import Session
+
+Output = TypeVar("Output")
 
 # Small cells take a second: a poll costs microseconds, monitors read files once a second.
 POLL_S = 0.1
@@ -32,6 +38,11 @@ _CUSTODIAN_LOGGERS = ("custodian.custodian",)
 
 
 def run_pw(session: PwSession) -> PwOutput:
+    """Run a pw.x session to a good output; raises as :func:`run_session` does."""
+    return run_session(session, monitors=[StagnationMonitor(session)])
+
+
+def run_session(session: Session[Any, Output], monitors: Sequence[SessionHandler] = ()) -> Output:
     """Run a session to a good output.
 
     Raises CalculationError with the diagnosis when no remedy is left, ResourceError when the machine
@@ -40,9 +51,9 @@ def run_pw(session: PwSession) -> PwOutput:
     for name in _CUSTODIAN_LOGGERS:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     custodian = Custodian(
-        handlers=[CancelMonitor(session), StagnationMonitor(session), PwHandler(session)],
-        jobs=[PwJob(session)],
-        validators=[PwValidator(session)],
+        handlers=[CancelMonitor(session), *monitors, RunHandler(session)],
+        jobs=[SessionJob(session)],
+        validators=[RunValidator(session)],
         max_errors=MAX_ERRORS,
         polling_time_step=POLL_S,
         monitor_freq=POLLS_PER_MONITOR,
@@ -63,16 +74,16 @@ def run_pw(session: PwSession) -> PwOutput:
     return session.output
 
 
-def _verdict(session: PwSession) -> FarmError:
+def _verdict(session: Session[Any, Any]) -> FarmError:
     if session.cancelled.is_set():
         return LeaseLostError(f"{session.step}: stopped, the job is no longer this worker's")
     diagnosis = session.diagnosis or Diagnosis(
-        name="unknown", evidence=Evidence(text="pw.x left no usable output")
+        name="unknown", evidence=Evidence(text=f"{session.program} left no usable output")
     )
-    text = f"{session.step}: {diagnosis}; tried: {tried(session.corrections)}"
+    text = f"{session.step}: {diagnosis}; tried: {session.tried()}"
     match diagnosis.severity:
         case Severity.CONFIGURATION:
-            return MissingProgramError(text, fix="Install the pseudopotentials and pw.x again")
+            return MissingProgramError(text, fix=session.configuration_fix)
         case Severity.MACHINE:
             return ResourceError(text, fix="Free disk space or memory on this machine")
         case Severity.STRUCTURE:
