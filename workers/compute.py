@@ -59,7 +59,11 @@ def compute(
     if n_electrons % 2:
         return make_result(
             job,
-            Finished(outcome=Outcome.METAL, reason=f"odd electron count {n_electrons}: not an insulator"),
+            Finished(
+                outcome=Outcome.METAL,
+                reason=f"odd electron count {n_electrons}: not an insulator",
+                diagnosis="odd_electrons",
+            ),
         )
     pseudo_files = checked_pseudopotentials(job.crystal.elements, pseudo_dir)
     with open_workspace(scratch, job.job_id) as workspace:

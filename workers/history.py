@@ -136,9 +136,11 @@ class SpectraDone:
 
 @dataclass(frozen=True, kw_only=True)
 class StepFailed:
-    """No remedy was left; reason: one sentence."""
+    """No remedy was left; reason: one sentence; diagnosis and advice: as in a Result."""
 
     reason: str
+    diagnosis: str = ""
+    advice: str = ""
 
 
 Step = ScfStep | PotentialStep | SpectraStep | BandsStep | ResponseStep

@@ -31,17 +31,25 @@ INSTALL_HINTS: Mapping[str, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Usage:
-    """What a process and all it started cost: user + system CPU s, wall s, peak resident MB."""
+    """What a process and all it started cost: user + system CPU s, wall s, peak resident MB.
+
+    disk_mb:  what it left on the disk, where that was measured
+    attempts: processes that this is the sum of, one after the other
+    """
 
     cpu_s: float = 0.0
     wall_s: float = 0.0
     peak_memory_mb: float = 0.0
+    disk_mb: float = 0.0
+    attempts: int = 0
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
             cpu_s=self.cpu_s + other.cpu_s,
             wall_s=self.wall_s + other.wall_s,
             peak_memory_mb=max(self.peak_memory_mb, other.peak_memory_mb),
+            disk_mb=max(self.disk_mb, other.disk_mb),
+            attempts=self.attempts + other.attempts,
         )
 
 
@@ -57,7 +65,7 @@ class Process(subprocess.Popen[bytes]):
     def __init__(self, argv: Sequence[str], **options: object) -> None:
         self._reaping = threading.Lock()
         self._started = time.monotonic()
-        self.usage = Usage()
+        self.usage = Usage(attempts=1)
         super().__init__(argv, **options)  # type: ignore[call-overload]  # options are Popen's own
 
     def poll(self) -> int | None:
@@ -101,6 +109,7 @@ class Process(subprocess.Popen[bytes]):
             cpu_s=used.ru_utime + used.ru_stime,
             wall_s=time.monotonic() - self._started,
             peak_memory_mb=peak_kb / 1024,
+            attempts=1,
         )
         self.returncode = os.waitstatus_to_exitcode(status)
 

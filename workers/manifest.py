@@ -26,7 +26,7 @@ from workers.history import (
 )
 from workers.launcher import Usage
 
-MANIFEST_VERSION = 1
+MANIFEST_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)

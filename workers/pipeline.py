@@ -41,10 +41,12 @@ _LEAST_MARGIN_EV = 2.0
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
-    """The end of the job."""
+    """The end of the job; diagnosis and advice: as in a Result."""
 
     outcome: Outcome
     reason: str = ""
+    diagnosis: str = ""
+    advice: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +83,13 @@ def make_plan(crystal: Crystal, protocol: Protocol, n_electrons: int) -> Plan:
 
 def next_step(history: History, plan: Plan) -> Step | Finished:
     """The step after ``history``, or how the job ended."""
-    if history and isinstance(history[-1][1], StepFailed) and not _has_other_way(history[-1][0]):
-        return Finished(outcome=Outcome.FAILED, reason=history[-1][1].reason)
+    if history and isinstance(last := history[-1][1], StepFailed) and not _has_other_way(history[-1][0]):
+        return Finished(
+            outcome=Outcome.FAILED,
+            reason=last.reason,
+            diagnosis=last.diagnosis,
+            advice=last.advice,
+        )
     energies_ev = {
         Rung(ecutwfc_ry=step.ecutwfc_ry, kgrid=step.kgrid): done.energy_ev / plan.n_atoms
         for step, done in history
@@ -90,7 +97,11 @@ def next_step(history: History, plan: Plan) -> Step | Finished:
     }
     rung = next_rung(energies_ev, plan.ladder)
     if isinstance(rung, GaveUp):
-        return Finished(outcome=Outcome.UNCONVERGED, reason=f"ground state: {rung.reason}")
+        return Finished(
+            outcome=Outcome.UNCONVERGED,
+            reason=f"ground state: {rung.reason}",
+            diagnosis="ground_state_unconverged",
+        )
     scf = ScfStep(ecutwfc_ry=rung.rung.ecutwfc_ry, kgrid=rung.rung.kgrid)
     if isinstance(rung, Next):
         return scf
@@ -116,6 +127,7 @@ def _in_reduced_basis(history: History, plan: Plan, scf: ScfStep) -> Step | Fini
             return Finished(
                 outcome=Outcome.UNCONVERGED,
                 reason=f"k-grid: spectra on {grid} agree with those before to SC {similarity:.3f} only",
+                diagnosis="kgrid_unconverged",
             )
         return _judge(done.response, plan)
     return (
@@ -129,6 +141,7 @@ def _metal(bands: BandsDone, plan: Plan) -> Finished:
     return Finished(
         outcome=Outcome.METAL,
         reason=f"indirect gap {bands.gap_indirect_ev:.3f} eV is below {plan.metal_gap_ev:g} eV",
+        diagnosis="small_gap",
     )
 
 
@@ -147,6 +160,7 @@ def _by_nscf(history: History, plan: Plan, scf: ScfStep) -> Step | Finished:
             return Finished(
                 outcome=Outcome.FAILED,
                 reason=f"bands: {step.nbnd} bands reach only {done.top_ev:.1f} eV above the valence band",
+                diagnosis="bands_short",
             )
     response = [d for _, d in history if isinstance(d, ResponseDone)]
     return _judge(response[-1], plan) if response else ResponseStep(bands=step)
@@ -168,4 +182,5 @@ def _judge(done: ResponseDone, plan: Plan) -> Finished:
             f"local fields along {', '.join(missing)} are not converged at {done.last_gmax_mry} mRy"
             f" (threshold {plan.similarity_threshold:g})"
         ),
+        diagnosis="local_fields_unconverged",
     )

@@ -58,7 +58,8 @@ def _run(
     name: str, argv: list[str], directory: Path, read: Callable[[], Done], cancelled: threading.Event
 ) -> tuple[Done, Usage]:
     attempted = run_attempts(name, argv, directory, directory / RESPONSE_FILE, read, cancelled)
-    return attempted.value or StepFailed(reason=attempted.reason), attempted.usage
+    failed = StepFailed(reason=attempted.reason, diagnosis=f"{name}_failed")
+    return attempted.value or failed, attempted.usage
 
 
 def judge(data: ResponseData, protocol: Protocol) -> LadderVerdict:
@@ -80,7 +81,7 @@ def _read_response(directory: Path, protocol: Protocol) -> Done:
     data = load_response(directory / RESPONSE_FILE)
     wrong = fault(data, protocol)
     if wrong is not None:
-        return StepFailed(reason=f"response: {wrong}")
+        return StepFailed(reason=f"response: {wrong}", diagnosis="response_unphysical")
     verdict = judge(data, protocol)
     return response_done(data, verdict.step_similarity, verdict.converged_gmax_mry)
 

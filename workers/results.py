@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import prod
 from typing import Any
 
 import farm
 from farm.job import Job, Stage
 from farm.kpoints import grid_divisions, space_group
-from farm.result import Result, StageUsage
+from farm.result import Result
 from workers.history import BandsDone, BandsStep, ResponseDone, SpectraDone, SpectraStep, StepFailed
-from workers.launcher import Usage
 from workers.manifest import Record
 from workers.pipeline import Finished
 from workers.responses import judge
 from workers.scratch import RESPONSE_FILE
 from workers.spectra import ladder_steps, load_band_structure, load_response
 from workers.steps import BANDS_THRESHOLD_RY, StepContext, response_kpoints
+from workers.usage import judged_corrections, stage_usages, step_usages
 
 
 def make_result(job: Job, finished: Finished, context: StepContext | None = None) -> Result:
@@ -29,8 +28,9 @@ def make_result(job: Job, finished: Finished, context: StepContext | None = None
         found = {
             "parameters": _parameters(context),
             "programs": _programs(records),
-            "stages": _stages(records),
-            "corrections": tuple(c for record in records for c in record.corrections),
+            "stages": stage_usages(records),
+            "steps": step_usages(records),
+            "corrections": judged_corrections(records),
             **_bands(records),
             **_spectra(context),
         }
@@ -41,6 +41,8 @@ def make_result(job: Job, finished: Finished, context: StepContext | None = None
         engine=job.engine,
         outcome=finished.outcome,
         reason=finished.reason,
+        diagnosis=finished.diagnosis,
+        advice=finished.advice,
         space_group=group.symbol,
         **found,
     )
@@ -147,27 +149,3 @@ def _programs(records: list[Record]) -> dict[str, str]:
         if record.program:
             versions["pw.x"] = record.program
     return versions
-
-
-def _stages(records: list[Record]) -> tuple[StageUsage, ...]:
-    totals: dict[Stage, Usage] = {}
-    for record in records:
-        for stage, usage in _by_stage(record):
-            totals[stage] = totals.get(stage, Usage()) + usage
-    return tuple(
-        StageUsage(stage=stage, cpu_s=u.cpu_s, wall_s=u.wall_s, peak_memory_mb=u.peak_memory_mb)
-        for stage, u in totals.items()
-    )
-
-
-def _by_stage(record: Record) -> list[tuple[Stage, Usage]]:
-    done, usage = record.done, record.usage
-    if not isinstance(done, SpectraDone) or not usage.cpu_s:
-        return [(record.step.stage, usage)]
-    # One process makes bands and response; it has told how much of its time went into the bands.
-    share = min(1.0, done.bands_cpu_s / usage.cpu_s)
-    parts = ((Stage.BANDS, share), (Stage.RESPONSE, 1 - share))
-    return [
-        (stage, replace(usage, cpu_s=part * usage.cpu_s, wall_s=part * usage.wall_s))
-        for stage, part in parts
-    ]

@@ -95,6 +95,10 @@ class Workspace:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, target)
 
+    def disk_mb(self, step: Step) -> float:
+        """Size of a step's files, MB; what links lead to is somebody else's."""
+        return _bytes_below(self.directory / step.name) / 1e6
+
     def remove(self) -> None:
         """Delete the directory."""
         shutil.rmtree(self.directory, ignore_errors=True)
@@ -170,6 +174,15 @@ def sweep(scratch: Path, is_open: Callable[[str], bool]) -> list[str]:
         finally:
             os.close(lock)
     return swept
+
+
+def _bytes_below(directory: Path) -> int:
+    total = 0
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total += os.lstat(os.path.join(folder, name)).st_size
+    return total
 
 
 def failed_directory(scratch: Path, job_id: str) -> Path:

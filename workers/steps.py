@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +66,14 @@ def run_step(step: Step, context: StepContext) -> Record:
 
     Raises ResourceError, MissingProgramError and LeaseLostError, which are not the material's fault.
     """
+    record = _run(step, context)
+    usage = replace(record.usage, disk_mb=context.workspace.disk_mb(step))
+    if isinstance(step, ScfStep):
+        _drop_wavefunctions(context.workspace.step_directory(step))
+    return replace(record, usage=usage)
+
+
+def _run(step: Step, context: StepContext) -> Record:
     if isinstance(step, ResponseStep):
         save = context.workspace.save_directory(step.bands)
         directory = context.workspace.step_directory(step)
@@ -84,7 +92,9 @@ def _in_reduced_basis(step: PotentialStep | SpectraStep, context: StepContext) -
     if isinstance(step, PotentialStep):
         attempted = attempt_local_potential(save, directory, context.cancelled)
         usage = attempted.usage
-        done = StepFailed(reason=attempted.reason) if attempted.value is None else PotentialDone()
+        done = PotentialDone()
+        if attempted.value is None:
+            done = StepFailed(reason=attempted.reason, diagnosis="potential_failed")
     else:
         potential = workspace.potential_file(PotentialStep(ground_state=step.ground_state))
         done, usage = run_spectra(
@@ -110,9 +120,12 @@ def _by_pw(step: ScfStep | BandsStep, context: StepContext) -> Record:
         output = run_pw(session)
         program, done = output.version, _pw_done(step, output)
     except (CalculationError, CrystalError) as error:
-        done = StepFailed(reason=error.message)
-    if isinstance(step, ScfStep):
-        _drop_wavefunctions(session.directory)
+        found = session.diagnosis
+        done = StepFailed(
+            reason=error.message,
+            diagnosis=found.name if found else "unknown",
+            advice=found.advice if found else "",
+        )
     return Record(
         step=step,
         done=done,

@@ -73,6 +73,13 @@ def test_job_comes_back_with_spectra(fresh: Result) -> None:
     assert 3.5 < fresh.gap_indirect_ev < 5
     assert [usage.stage for usage in fresh.stages] == list(Stage)
     assert all(usage.cpu_s > 0.01 and usage.wall_s > 0.01 for usage in fresh.stages)
+    assert [step.name for step in fresh.steps] == ["scf-30Ry-2x2x2", "potential", "spectra"]
+    assert all((step.outcome, step.attempts) == ("ok", 1) for step in fresh.steps)
+    assert all(step.cpu_s > 0.01 and step.peak_memory_mb > 5 for step in fresh.steps)
+    assert fresh.cpu_s == pytest.approx(sum(step.cpu_s for step in fresh.steps))
+    # With its wavefunctions, which are gone soon after: 8 points of some 200 plane waves and 4 bands.
+    assert 0.1 < fresh.steps[0].disk_mb < 10
+    assert fresh.diagnosis in ("", "local_fields_unconverged")
     assert fresh.parameters["bands"] == "reduced-basis"
     assert fresh.parameters["bands_reach_ev"] >= 25
     assert 0 <= fresh.parameters["bands_error_window_ev"] < 0.005
@@ -148,6 +155,9 @@ def test_job_falls_back_on_nscf_where_pp_fails(
     (correction,) = result.corrections
     assert correction.remedy == "bands by a dense nscf run"
     assert "no potential today" in correction.evidence
+    assert correction.worked
+    assert [(step.name, step.outcome) for step in result.steps][1] == ("potential", "failed")
+    assert result.steps[1].attempts == 2
     assert not result.physics_changed
     assert result.outcome is fresh.outcome
     assert result.rpa is not None
@@ -212,7 +222,10 @@ def test_hopeless_scf_is_a_failed_result(diamond: Crystal, pw_x: Path, tmp_path:
     result = compute(job, scratch=tmp_path, pseudo_dir=pw_x)
     assert result.outcome is Outcome.FAILED
     assert "scf_unconverged (pw-5.out:120: convergence NOT achieved" in result.reason
-    assert len(result.corrections) == 4
+    assert result.diagnosis == "scf_unconverged"
+    assert [correction.worked for correction in result.corrections] == [False] * 4
+    (step,) = result.steps
+    assert (step.outcome, step.attempts) == ("failed", 5)
     assert result.stages[0].cpu_s > 0
     assert result.ladder == ()
     kept = failed_directory(tmp_path, job.job_id)
@@ -225,6 +238,7 @@ def test_small_gap_is_a_metal_with_its_gaps(diamond: Crystal, pw_x: Path, tmp_pa
     assert result.outcome is Outcome.METAL
     assert result.gap_indirect_ev is not None
     assert "is below 50 eV" in result.reason
+    assert result.diagnosis == "small_gap"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -265,7 +279,7 @@ def test_odd_electrons_are_a_metal_without_running(tmp_path: Path) -> None:
     result = compute(make_job(aluminium), scratch=tmp_path, pseudo_dir=tmp_path)
     assert result.outcome is Outcome.METAL
     assert "odd electron count 11" in result.reason
-    assert result.stages == ()
+    assert (result.diagnosis, result.stages, result.steps) == ("odd_electrons", (), ())
 
 
 def test_missing_pseudopotentials_and_programs_are_not_the_materials_fault(

@@ -90,6 +90,7 @@ def test_short_bands_are_redone_three_times() -> None:
     assert isinstance(end, Finished)
     assert end.outcome is Outcome.FAILED
     assert "reach only 21.9 eV" in end.reason
+    assert end.diagnosis == "bands_short"
 
 
 @pytest.mark.parametrize("gap", [-0.4, 0.0, 0.049])
@@ -105,6 +106,7 @@ def test_unconverged_direction_is_named_with_its_similarity() -> None:
     assert isinstance(end, Finished)
     assert end.outcome is Outcome.UNCONVERGED
     assert end.reason == "local fields along y (SC 0.812) are not converged at 10000 mRy (threshold 0.9)"
+    assert end.diagnosis == "local_fields_unconverged"
 
 
 def test_ladder_that_gives_up_ends_unconverged() -> None:
@@ -113,6 +115,7 @@ def test_ladder_that_gives_up_ends_unconverged() -> None:
     assert isinstance(end, Finished)
     assert end.outcome is Outcome.UNCONVERGED
     assert end.reason.startswith("ground state: the cutoff ladder ended")
+    assert end.diagnosis == "ground_state_unconverged"
 
 
 REDUCED = replace(PLAN, reduced_basis=True)
@@ -152,7 +155,8 @@ def test_reduced_basis_needs_the_potential_and_then_gives_everything() -> None:
 
 def test_metal_in_the_reduced_basis() -> None:
     end = next_step([GOOD_SCF, POTENTIAL, spectra(gap=0.01, response=None)], REDUCED)
-    assert end == Finished(outcome=Outcome.METAL, reason="indirect gap 0.010 eV is below 0.05 eV")
+    told = "indirect gap 0.010 eV is below 0.05 eV"
+    assert end == Finished(outcome=Outcome.METAL, reason=told, diagnosis="small_gap")
 
 
 def test_spectra_that_grids_do_not_agree_on_are_unconverged() -> None:
@@ -160,6 +164,7 @@ def test_spectra_that_grids_do_not_agree_on_are_unconverged() -> None:
     assert isinstance(end, Finished)
     assert end.outcome is Outcome.UNCONVERGED
     assert end.reason == "k-grid: spectra on 16x16x16 agree with those before to SC 0.950 only"
+    assert end.diagnosis == "kgrid_unconverged"
 
 
 @pytest.mark.parametrize("failed", ["potential", "spectra"])
@@ -178,8 +183,9 @@ def test_dense_nscf_is_the_last_resort(failed: str) -> None:
 
 
 def test_failed_step_ends_the_job() -> None:
-    end = next_step([(SCF, StepFailed(reason="scf: broken"))], PLAN)
-    assert end == Finished(outcome=Outcome.FAILED, reason="scf: broken")
+    why = {"reason": "scf: broken", "diagnosis": "symmetry", "advice": "mend the structure"}
+    end = next_step([(SCF, StepFailed(**why))], PLAN)
+    assert end == Finished(outcome=Outcome.FAILED, **why)
 
 
 # nbnd that just reached about 25 eV at every k of the spectra's grid (measured with pw.x, 60 Ry).

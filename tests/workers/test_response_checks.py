@@ -131,6 +131,7 @@ def _run(directory: Path, cancelled: threading.Event | None = None) -> str:
     done, usage = responses.run_response(directory, directory, PROTOCOL, cancelled or threading.Event())
     assert isinstance(done, StepFailed)
     assert usage.cpu_s > 0
+    assert done.diagnosis
     return done.reason
 
 

@@ -38,7 +38,7 @@ def _scf_record() -> Record:
     return Record(
         step=SCF,
         done=ScfDone(energy_ev=-200.123456789),
-        usage=Usage(cpu_s=1.5, wall_s=2.0, peak_memory_mb=40.0),
+        usage=Usage(cpu_s=1.5, wall_s=2.0, peak_memory_mb=40.0, disk_mb=0.25, attempts=2),
         corrections=(
             Correction(step=SCF.name, diagnosis="killed: x", remedy="again", changes_physics=False),
         ),
@@ -136,7 +136,8 @@ def test_job_in_the_reduced_basis_resumes_with_equal_records(
 
 
 def test_way_that_failed_is_not_tried_again(tmp_path: Path) -> None:
-    failed = Record(step=PotentialStep(ground_state=SCF), done=StepFailed(reason="no"), usage=Usage())
+    done = StepFailed(reason="no", diagnosis="potential_failed", advice="mend it")
+    failed = Record(step=PotentialStep(ground_state=SCF), done=done, usage=Usage())
     _die(tmp_path, _scf_record(), failed)
     (tmp_path / JOB / "potential/potential.dat").unlink()
     with open_workspace(tmp_path, JOB) as workspace:
@@ -166,7 +167,9 @@ def test_history_ends_where_data_is_missing(tmp_path: Path, lost: str, left: int
         assert len(workspace.records) == left
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 99}', '{"version": 1, "job_id": "other"}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"version": 99}', '{"version": 2, "job_id": "other", "records": []}']
+)
 def test_manifest_that_cannot_be_trusted_means_from_scratch(tmp_path: Path, text: str) -> None:
     _die(tmp_path, _scf_record())
     (tmp_path / JOB / "manifest.json").write_text(text)
@@ -187,6 +190,19 @@ def test_manifest_is_never_half_written(tmp_path: Path, monkeypatch: pytest.Monk
                 workspace.append(_bands_record())
         data = json.loads((workspace.directory / "manifest.json").read_text())
         assert len(data["records"]) == 1
+
+
+def test_size_of_a_step_is_that_of_its_own_files(tmp_path: Path) -> None:
+    with open_workspace(tmp_path, JOB) as workspace:
+        assert workspace.disk_mb(SCF) == 0
+        save = workspace.save_directory(SCF)
+        save.mkdir(parents=True)
+        (save / "wfc1.dat").write_bytes(bytes(2_000_000))
+        (workspace.step_directory(SCF) / "pw-1.out").write_bytes(bytes(500_000))
+        (workspace.step_directory(BANDS) / "out").symlink_to(save)
+        (workspace.step_directory(BANDS) / "link").symlink_to(save / "wfc1.dat")
+        assert workspace.disk_mb(SCF) == 2.5
+        assert workspace.disk_mb(BANDS) < 0.001
 
 
 def test_error_keeps_small_texts_only(tmp_path: Path) -> None:
