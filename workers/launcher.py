@@ -29,6 +29,10 @@ INSTALL_HINTS: Mapping[str, str] = {
 }
 
 
+# Open MPI 4, and 5.
+_BINDING = ("OMPI_MCA_hwloc_base_binding_policy", "PRTE_MCA_hwloc_default_binding_policy")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Usage:
     """What a process and all it started cost: user + system CPU s, wall s, peak resident MB.
@@ -126,10 +130,12 @@ def launch(
     stderr: Path,
     environment: Mapping[str, str] | None = None,
     ranks: int = 1,
+    always_mpirun: bool = False,
 ) -> Process:
-    """Start ``argv`` in ``directory`` under mpirun when ``ranks`` > 1; output goes to the two files.
+    """Start ``argv`` in ``directory``, under mpirun when ``ranks`` > 1; output goes to the two files.
 
-    The child gets one thread for OpenMP and BLAS. The calling thread must outlive the child: the
+    ``always_mpirun``: one rank as well; without it yambo returns 0 after it has stopped at an error.
+    The child gets one thread for OpenMP and BLAS where ``environment`` does not say more. The calling thread must outlive the child: the
     kernel sends the death signal when the thread that forked is gone.
 
     Raises MissingProgramError when a program is not installed.
@@ -137,7 +143,7 @@ def launch(
     program = _find(argv[0])
     guard = _death_guard()
     command = [*guard, program, *argv[1:]]
-    if ranks > 1:
+    if ranks > 1 or always_mpirun:
         # The guard also stands before each rank, which otherwise outlives a killed mpirun.
         command = [*guard, _find("mpirun"), "-np", str(ranks), *command]
     with stdout.open("wb") as out, stderr.open("wb") as err:
@@ -158,6 +164,8 @@ def _environment(extra: Mapping[str, str]) -> dict[str, str]:
     inherited.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
     # A single pw.x needs no daemon beside it; containers run as root.
     inherited["OMPI_MCA_ess_singleton_isolated"] = "1"
+    # mpirun binds few ranks to the first cores: jobs side by side would share those.
+    inherited.update({variable: "none" for variable in _BINDING})
     if os.geteuid() == 0:
         inherited.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
     return {**inherited, **extra}

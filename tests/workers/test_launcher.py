@@ -138,3 +138,20 @@ def test_usages_add_up() -> None:
     total = Usage(cpu_s=1, wall_s=2, peak_memory_mb=30) + Usage(cpu_s=3, wall_s=4, peak_memory_mb=20)
     assert total == Usage(cpu_s=4, wall_s=6, peak_memory_mb=30)
     assert launcher.Usage() == Usage(cpu_s=0, wall_s=0, peak_memory_mb=0)
+
+
+@pytest.mark.skipif(shutil.which("mpirun") is None, reason="mpirun missing")
+def test_one_rank_under_mpirun_is_told_by_its_exit_code_and_may_use_every_core(tmp_path: Path) -> None:
+    code = (
+        "import os; print(sorted(os.sched_getaffinity(0)), 'OMPI_COMM_WORLD_SIZE' in os.environ); exit(3)"
+    )
+    process = launch(
+        [sys.executable, "-c", code],
+        directory=tmp_path,
+        stdout=tmp_path / "out",
+        stderr=tmp_path / "err",
+        always_mpirun=True,
+    )
+    assert process.wait(timeout=60) == 3
+    allowed = sorted(os.sched_getaffinity(0))
+    assert (tmp_path / "out").read_text().splitlines()[0] == f"{allowed} True"
