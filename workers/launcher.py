@@ -135,8 +135,8 @@ def launch(
     """Start ``argv`` in ``directory``, under mpirun when ``ranks`` > 1; output goes to the two files.
 
     ``always_mpirun``: one rank as well; without it yambo returns 0 after it has stopped at an error.
-    The child gets one thread for OpenMP and BLAS where ``environment`` does not say more. The calling thread must outlive the child: the
-    kernel sends the death signal when the thread that forked is gone.
+    The child gets one thread for OpenMP and BLAS where ``environment`` does not say more. The calling
+    thread must outlive the child: the kernel sends the death signal when the thread that forked is gone.
 
     Raises MissingProgramError when a program is not installed.
     """
@@ -165,7 +165,7 @@ def _environment(extra: Mapping[str, str]) -> dict[str, str]:
     # A single pw.x needs no daemon beside it; containers run as root.
     inherited["OMPI_MCA_ess_singleton_isolated"] = "1"
     # mpirun binds few ranks to the first cores: jobs side by side would share those.
-    inherited.update({variable: "none" for variable in _BINDING})
+    inherited.update(dict.fromkeys(_BINDING, "none"))
     if os.geteuid() == 0:
         inherited.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
     return {**inherited, **extra}

@@ -146,7 +146,7 @@ def test_one_rank_under_mpirun_is_told_by_its_exit_code_and_may_use_every_core(t
         "import os; print(sorted(os.sched_getaffinity(0)), 'OMPI_COMM_WORLD_SIZE' in os.environ); exit(3)"
     )
     process = launch(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", f"{code}; exit(3)"],
         directory=tmp_path,
         stdout=tmp_path / "out",
         stderr=tmp_path / "err",
