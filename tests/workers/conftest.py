@@ -13,11 +13,19 @@ from farm.pseudopotentials import count_electrons, entry
 from workers.qe.inputs import PwInput
 from workers.qe.jobs import PwSession
 
+FIXTURES = Path(__file__).parent.parent / "fixtures"
+
 
 @pytest.fixture(scope="session")
-def qe_fixtures() -> Path:
-    """One folder a recorded run, named after what went wrong."""
-    return Path(__file__).parent.parent / "fixtures" / "qe"
+def good_nscf() -> Path:
+    """A recorded band run that ended well."""
+    return FIXTURES / "qe" / "nscf_ok"
+
+
+@pytest.fixture(scope="session")
+def failures() -> Path:
+    """One folder a recorded run of pw.x, p2y or yambo, named after what went wrong."""
+    return FIXTURES / "failures"
 
 
 @pytest.fixture
@@ -66,11 +74,13 @@ def make_session(pw_x: Path, tmp_path: Path, diamond: Crystal) -> Callable[..., 
 
 
 @pytest.fixture
-def qe_texts(qe_fixtures: Path) -> Callable[[str], dict[str, str]]:
+def qe_texts(failures: Path) -> Callable[[str], dict[str, str]]:
     """Standard output, CRASH and standard error of a recorded failure, by name."""
 
     def read(name: str) -> dict[str, str]:
-        files = [qe_fixtures / name / file for file in ("pw.out", "CRASH", "pw.err")]
-        return {file.name: file.read_text() if file.is_file() else "" for file in files}
+        folder = failures / name
+        output = folder / "nscf.out" if (folder / "nscf.out").is_file() else folder / "scf.out"
+        files = {"pw.out": output, "CRASH": folder / "CRASH", "pw.err": folder / "stderr.txt"}
+        return {key: file.read_text() if file.is_file() else "" for key, file in files.items()}
 
     return read

@@ -15,7 +15,7 @@ from workers.diagnosis import (
     last_line,
     recognise,
 )
-from workers.qe.outputs import JOB_DONE, scf_accuracies_ry
+from workers.qe.outputs import JOB_DONE, SCF_CONVERGED, scf_accuracies_ry
 
 _AGAIN_CLEAN = "Run it again from an empty outdir"
 
@@ -156,9 +156,9 @@ def diagnose(texts: Mapping[str, str]) -> Diagnosis | None:
     if found := recognise(SIGNATURES, texts):
         return found
     file, stdout = next(iter(texts.items()))
-    # Eigenvalues may be loose in the middle of an scf cycle, not in its last iteration.
-    last = max(stdout.rfind("iteration #"), 0)
-    if match := _UNCONVERGED_BANDS.search(stdout, last):
+    # Loose eigenvalues of an scf cycle do no harm: its density has been found self-consistent all the same.
+    match = _UNCONVERGED_BANDS.search(stdout)
+    if match and SCF_CONVERGED not in stdout:
         return Diagnosis(
             name="bands_unconverged",
             evidence=evidence_at(file, stdout, match),

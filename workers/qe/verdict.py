@@ -11,19 +11,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from workers.diagnosis import Diagnosis, Evidence, RunOutcome, Severity, evidence_at
+from farm.crystal import SHORTEST_DISTANCE_ANGSTROM
+from farm.pseudopotentials import table
+from farm.units import BOHR_ANGSTROM
+from workers.diagnosis import Diagnosis, Evidence, RunOutcome, Severity, evidence_at, find_evidence
 from workers.qe.failures import diagnose
 from workers.qe.outputs import SCF_CONVERGED
 from workers.qe.printout import Printout, closest_sites, read_printout
 
-# Below this no two nuclei of a crystal are found: H2 has 1.4 bohr.
-_LEAST_DISTANCE_BOHR = 1.0
+# Nuclei that are closer than half a bond overlap; further apart than this no two do.
+_SHARE_OF_BOND = 0.5
+_CERTAIN_DISTANCE_ANGSTROM = 1.5
 
 # charge-density.dat: per G vector three integers and a complex number, and what surrounds the records.
 _BYTES_PER_G = 28
 _HEAD_BYTES = 116
-
-_LABEL = re.compile(r"([A-Z][a-z]?)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +50,9 @@ def judge_run(run: PwRun) -> Diagnosis | None:
     printout = read_printout(stdout)
     return (
         _unconverged(file, stdout, printout)
-        or _metal(file, stdout, printout)
+        or _odd_electrons(file, stdout, printout)
         or _wrong_pseudopotential(file, stdout, printout)
+        or _metal(file, printout)
         or _overlap(file, stdout, printout)
         or _too_few_bands(file, stdout, printout)
         or _other_density(file, stdout, printout, run)
@@ -78,52 +81,46 @@ def _unconverged(file: str, stdout: str, printout: Printout) -> Diagnosis | None
     return None
 
 
-def _metal(file: str, stdout: str, printout: Printout) -> Diagnosis | None:
+def _odd_electrons(file: str, stdout: str, printout: Printout) -> Diagnosis | None:
     n_electrons = printout.n_electrons
-    if n_electrons is None or printout.is_spin_polarised:
+    if n_electrons is None or printout.is_spin_polarised or not round(n_electrons) % 2:
         return None
-    advice = "Fixed occupations and spectra without intraband transitions hold for insulators only"
-    if round(n_electrons) % 2 and not printout.has_smearing:
-        match = re.search(r"number of electrons\s*=", stdout)
-        return Diagnosis(
-            name="odd_electrons",
-            evidence=evidence_at(file, stdout, match)
-            if match
-            else Evidence(file=file, text="odd electrons"),
-            severity=Severity.STRUCTURE,
-            outcome=RunOutcome.METAL,
-            advice=advice,
-        )
-    energies, n_filled = printout.eigenvalues_ev, round(n_electrons) // 2
-    if round(n_electrons) % 2 or energies.shape[1] <= n_filled:
+    text = f"{n_electrons:g} electrons, an odd number"
+    return _is_metal("odd_electrons", find_evidence(file, stdout, r"number of electrons\s*=", text))
+
+
+def _metal(file: str, printout: Printout) -> Diagnosis | None:
+    if printout.n_electrons is None or printout.is_spin_polarised:
+        return None
+    energies, n_filled = printout.eigenvalues_ev, round(printout.n_electrons) // 2
+    if energies.shape[1] <= n_filled:
         return None
     gap_ev = float(energies[:, n_filled].min() - energies[:, n_filled - 1].max())
     if gap_ev > 0:
         return None
+    text = f"bands {n_filled} and {n_filled + 1} overlap by {-gap_ev:.3f} eV"
+    return _is_metal("metal", Evidence(file=file, text=text))
+
+
+def _is_metal(name: str, evidence: Evidence) -> Diagnosis:
     return Diagnosis(
-        name="metal",
-        evidence=Evidence(
-            file=file, text=f"bands {n_filled} and {n_filled + 1} overlap by {-gap_ev:.3f} eV"
-        ),
+        name=name,
+        evidence=evidence,
         severity=Severity.STRUCTURE,
         outcome=RunOutcome.METAL,
-        advice=advice,
+        advice="Fixed occupations, and spectra without intraband transitions, hold for insulators only",
     )
 
 
 def _wrong_pseudopotential(file: str, stdout: str, printout: Printout) -> Diagnosis | None:
     for label, element in printout.pseudo_elements.items():
-        # Labels may carry a number or a word: Fe1, O_top.
-        known = _LABEL.match(label[:1].upper() + label[1:].lower())
-        if known is None or element in (known[1], known[1][:1]):
+        if element == element_of(label):
             continue
-        match = re.search(
-            rf"^\s+{re.escape(label)}\s+[\d.]+\s+[\d.]+\s+{element}\s*\(", stdout, re.MULTILINE
-        )
+        line = rf"^\s+{re.escape(label)}\s+[\d.]+\s+[\d.]+\s+{element}\s*\("
         text = f"species {label} has the pseudopotential of {element}"
         return Diagnosis(
             name="pseudopotential_of_other_element",
-            evidence=evidence_at(file, stdout, match) if match else Evidence(file=file, text=text),
+            evidence=find_evidence(file, stdout, line, text),
             severity=Severity.INPUT,
             advice=f"{text}: name the element's own UPF in ATOMIC_SPECIES",
         )
@@ -132,17 +129,27 @@ def _wrong_pseudopotential(file: str, stdout: str, printout: Printout) -> Diagno
 
 def _overlap(file: str, stdout: str, printout: Printout) -> Diagnosis | None:
     closest = closest_sites(printout)
-    if closest is None or closest[2] > _LEAST_DISTANCE_BOHR:
+    if closest is None:
         return None
-    first, second, distance = closest
+    first, second, distance_angstrom = closest[0], closest[1], closest[2] * BOHR_ANGSTROM
+    if distance_angstrom > _least_distance_angstrom(first, second, distance_angstrom):
+        return None
     number = second.rpartition(" ")[2]
-    match = re.search(rf"tau\(\s*{number}\) =", stdout)
     return Diagnosis(
         name="atoms_overlap",
-        evidence=evidence_at(file, stdout, match) if match else Evidence(file=file, text=second),
+        evidence=find_evidence(file, stdout, rf"tau\(\s*{number}\) =", second),
         severity=Severity.STRUCTURE,
-        advice=f"Atoms {first} and {second} are {distance:.2f} bohr apart: mend the structure",
+        advice=f"Atoms {first} and {second} are {distance_angstrom:.2f} angstrom apart: mend the structure",
     )
+
+
+def _least_distance_angstrom(first: str, second: str, distance_angstrom: float) -> float:
+    if distance_angstrom > _CERTAIN_DISTANCE_ANGSTROM:
+        return 0.0
+    from pymatgen.analysis.molecule_structure_comparator import CovalentRadius
+
+    radii = [CovalentRadius.radius.get(element_of(label.split()[0]), 0.0) for label in (first, second)]
+    return max(SHORTEST_DISTANCE_ANGSTROM, _SHARE_OF_BOND * sum(radii))
 
 
 def _too_few_bands(file: str, stdout: str, printout: Printout) -> Diagnosis | None:
@@ -151,11 +158,10 @@ def _too_few_bands(file: str, stdout: str, printout: Printout) -> Diagnosis | No
         return None
     if n_bands >= np.ceil(n_electrons / 2 - 1e-6):
         return None
-    match = re.search(r"number of Kohn-Sham states\s*=", stdout)
     text = f"{n_bands} bands for {n_electrons:g} electrons"
     return Diagnosis(
         name="too_few_bands",
-        evidence=evidence_at(file, stdout, match) if match else Evidence(file=file, text=text),
+        evidence=find_evidence(file, stdout, r"number of Kohn-Sham states\s*=", text),
         severity=Severity.INPUT,
         advice=f"{text} do not hold them all: raise nbnd",
     )
@@ -164,22 +170,25 @@ def _too_few_bands(file: str, stdout: str, printout: Printout) -> Diagnosis | No
 def _other_density(file: str, stdout: str, printout: Printout, run: PwRun) -> Diagnosis | None:
     if not printout.is_band_run or printout.n_density_g is None:
         return None
-    match = re.search(r"Dense\s+grid:\s+\d+ G-vectors", stdout)
-    if match is None:
-        return None
     wrong = ""
-    if run.density_bytes is not None and (run.density_bytes - _HEAD_BYTES) % _BYTES_PER_G == 0:
+    if run.scf is not None and run.scf.ecutwfc_ry is not None and run.scf.ecutwfc_ry != printout.ecutwfc_ry:
+        wrong = f"the scf run had ecutwfc {run.scf.ecutwfc_ry:g} Ry, this one {printout.ecutwfc_ry:g} Ry"
+    elif run.density_bytes is not None and (run.density_bytes - _HEAD_BYTES) % _BYTES_PER_G == 0:
         n_g = (run.density_bytes - _HEAD_BYTES) // _BYTES_PER_G
         # A run at Gamma alone keeps half of the vectors.
         if n_g not in (printout.n_density_g, (printout.n_density_g + 1) // 2):
             wrong = f"the density in the save directory has {n_g} G vectors"
-    elif run.scf is not None and run.scf.ecutwfc_ry != printout.ecutwfc_ry:
-        wrong = f"the scf run had ecutwfc {run.scf.ecutwfc_ry:g} Ry, this one {printout.ecutwfc_ry:g} Ry"
     if not wrong:
         return None
     return Diagnosis(
         name="density_of_other_cutoff",
-        evidence=evidence_at(file, stdout, match),
+        evidence=find_evidence(file, stdout, r"Dense\s+grid:\s+\d+ G-vectors", wrong),
         severity=Severity.INPUT,
         advice=f"Run scf and nscf with the same cutoffs: {wrong}",
     )
+
+
+def element_of(label: str) -> str:
+    """Of a species label, which may carry a number or a word: Fe1, O_top."""
+    symbol = label[:1].upper() + label[1:2].lower()
+    return symbol if symbol in table() else symbol[:1]

@@ -15,9 +15,8 @@ from workers.qe.outputs import PwOutput, band_edges, mismatch, parse_pw, scf_acc
 
 
 @pytest.fixture
-def lif(qe_fixtures: Path) -> PwOutput:
-    folder = qe_fixtures / "nscf_ok"
-    return parse_pw((folder / "pw.out").read_text(), (folder / "data-file-schema.xml").read_text())
+def lif(good_nscf: Path) -> PwOutput:
+    return parse_pw((good_nscf / "pw.out").read_text(), (good_nscf / "data-file-schema.xml").read_text())
 
 
 @pytest.fixture
@@ -49,10 +48,10 @@ def test_bands_are_what_pw_printed(lif: PwOutput) -> None:
 
 
 def test_scf_that_did_not_converge_is_finished_but_not_good(
-    qe_texts: Callable[[str], dict[str, str]], qe_fixtures: Path, pw_input: PwInput
+    qe_texts: Callable[[str], dict[str, str]], failures: Path, pw_input: PwInput
 ) -> None:
     stdout = qe_texts("scf_not_converged")["pw.out"]
-    output = parse_pw(stdout, (qe_fixtures / "scf_not_converged" / "data-file-schema.xml").read_text())
+    output = parse_pw(stdout, (failures / "scf_not_converged" / "data-file-schema.xml").read_text())
     assert output.energy_ev == pytest.approx(-15.80 * 13.6057, rel=0.01)
     assert not output.converged
     assert mismatch(output, pw_input, 8) == "the scf cycle did not converge"
@@ -87,11 +86,10 @@ def test_eigenvalue_that_is_not_finite(lif: PwOutput, lif_input: PwInput) -> Non
 
 
 @pytest.mark.parametrize("cut", [0, 500, 60_000])
-def test_truncated_xml_is_refused(qe_fixtures: Path, cut: int) -> None:
-    folder = qe_fixtures / "nscf_ok"
-    xml = (folder / "data-file-schema.xml").read_text()[:cut]
+def test_truncated_xml_is_refused(good_nscf: Path, cut: int) -> None:
+    xml = (good_nscf / "data-file-schema.xml").read_text()[:cut]
     with pytest.raises(CalculationError, match="not complete"):
-        parse_pw((folder / "pw.out").read_text(), xml)
+        parse_pw((good_nscf / "pw.out").read_text(), xml)
 
 
 def test_killed_run_is_refused(qe_texts: Callable[[str], dict[str, str]]) -> None:

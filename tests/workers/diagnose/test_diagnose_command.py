@@ -1,0 +1,54 @@
+"""``farm diagnose``: the command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from farm.errors import InputError
+from workers.cli.diagnose import diagnose
+
+
+def test_json_has_what_it_promises(failures: Path) -> None:
+    result = CliRunner().invoke(diagnose, [str(failures / "nscf_some_not_converged"), "--json"])
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert document["program"] == "pw.x"
+    assert document["outcome"] == "unconverged"
+    assert document["diagnosis"] == "bands_unconverged"
+    assert document["evidence"] == {
+        "file": "nscf.out",
+        "line": 112,
+        "text": "c_bands: 4 eigenvalues not converged",
+    }
+    assert document["remedies"] == [
+        "parallel-orbital diagonalisation",
+        "conjugate-gradient diagonalisation",
+    ]
+    assert [run["run"] for run in document["runs"]] == ["nscf.out"]
+
+
+def test_good_run_says_so(failures: Path) -> None:
+    result = CliRunner().invoke(diagnose, [str(failures / "p2y_ok")])
+    assert "ok: p2y ended well" in result.output
+    document = json.loads(CliRunner().invoke(diagnose, [str(failures / "p2y_ok"), "--json"]).stdout)
+    assert (document["outcome"], document["diagnosis"], document["evidence"]) == ("ok", None, None)
+    assert document["remedies"] == []
+
+
+def test_text_names_file_line_and_remedy(failures: Path) -> None:
+    result = CliRunner().invoke(diagnose, [str(failures / "yambo_input_typo")])
+    assert "failed: yambo, keyword_misspelt" in result.output
+    assert "b.in:38" in result.output
+    assert "write NGsBlkXd" in result.output
+
+
+@pytest.mark.parametrize("name", ["absent", "empty"])
+def test_nothing_to_read_is_one_error(tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    result = CliRunner().invoke(diagnose, [str(tmp_path / name)])
+    assert isinstance(result.exception, InputError)
+    assert name in str(result.exception)
