@@ -1,8 +1,8 @@
 """How a response is shared by MPI ranks, and what memory it takes; pure.
 
 The work is shared by k-points first (each rank then holds only its share of the wavefunctions), then by
-empty and filled bands. The memory was compared with 24 runs on nine crystals (YAMBO 5.2.4, one process): the
-estimate is 0.9 to 1.3 times the largest resident size.
+empty and filled bands. The memory was compared with 24 runs on nine crystals (YAMBO 5.2.4, one process):
+the estimate is 0.9 to 1.3 times the largest resident size.
 """
 
 from __future__ import annotations
