@@ -29,8 +29,8 @@ class SessionJob(Job):
         """Nothing to do: the validator has read the output."""
 
     def terminate(self, directory: str = "./") -> None:  # noqa: ARG002  # custodian's signature
-        """Kill the attempt's whole process group; synchronous."""
-        self.session.stop()
+        """End the attempt with its whole process group; synchronous."""
+        self.session.end_attempt()
 
     def as_dict(self) -> dict[str, Any]:
         """What custodian logs of this job."""

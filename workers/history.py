@@ -136,11 +136,17 @@ class SpectraDone:
 
 @dataclass(frozen=True, kw_only=True)
 class StepFailed:
-    """No remedy was left; reason: one sentence; diagnosis and advice: as in a Result."""
+    """No remedy was left.
+
+    reason:    one sentence
+    diagnosis: and ``advice``, as in a Result
+    is_metal:  what failed is the assumption of a gap
+    """
 
     reason: str
     diagnosis: str = ""
     advice: str = ""
+    is_metal: bool = False
 
 
 Step = ScfStep | PotentialStep | SpectraStep | BandsStep | ResponseStep

@@ -85,7 +85,7 @@ def next_step(history: History, plan: Plan) -> Step | Finished:
     """The step after ``history``, or how the job ended."""
     if history and isinstance(last := history[-1][1], StepFailed) and not _has_other_way(history[-1][0]):
         return Finished(
-            outcome=Outcome.FAILED,
+            outcome=Outcome.METAL if last.is_metal else Outcome.FAILED,
             reason=last.reason,
             diagnosis=last.diagnosis,
             advice=last.advice,

@@ -71,6 +71,10 @@ class Session(ABC, Generic[Input, Output]):
     def mismatch(self, output: Output) -> str | None:
         """What an output lacks of what was asked for, in words; None when all agrees."""
 
+    def has_printed(self) -> bool:
+        """Whether the latest attempt has said anything yet."""
+        return True
+
     @property
     def running(self) -> bool:
         """Whether an attempt is running now."""
@@ -93,6 +97,10 @@ class Session(ABC, Generic[Input, Output]):
         process = self.launch_attempt()
         self._processes.append(process)
         return process
+
+    def end_attempt(self) -> None:
+        """End the running attempt when a monitor asks for it; returns when it is gone."""
+        self.stop()
 
     def stop(self) -> None:
         """Kill the running attempt with everything it started; returns when it is gone."""

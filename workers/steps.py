@@ -16,6 +16,7 @@ from farm.errors import CalculationError, CrystalError
 from farm.kpoints import grid_divisions, reduce_kpoints, shifted_grid, space_group
 from farm.protocol import Protocol
 from farm.result import Correction
+from workers.diagnosis import RunOutcome
 from workers.history import (
     BandsDone,
     BandsStep,
@@ -125,6 +126,7 @@ def _by_pw(step: ScfStep | BandsStep, context: StepContext) -> Record:
             reason=error.message,
             diagnosis=found.name if found else "unknown",
             advice=found.advice if found else "",
+            is_metal=found is not None and found.outcome is RunOutcome.METAL,
         )
     return Record(
         step=step,

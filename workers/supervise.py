@@ -19,6 +19,7 @@ from farm.errors import (
 )
 from workers.diagnosis import Diagnosis, Evidence, Severity
 from workers.handlers import CancelMonitor, RunHandler, RunValidator, SessionHandler, SessionJob
+from workers.monitors import machine_monitors
 from workers.qe.handlers import StagnationMonitor
 from workers.qe.jobs import PwSession
 from workers.qe.outputs import PwOutput
@@ -51,7 +52,7 @@ def run_session(session: Session[Any, Output], monitors: Sequence[SessionHandler
     for name in _CUSTODIAN_LOGGERS:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     custodian = Custodian(
-        handlers=[CancelMonitor(session), *monitors, RunHandler(session)],
+        handlers=[CancelMonitor(session), *machine_monitors(session), *monitors, RunHandler(session)],
         jobs=[SessionJob(session)],
         validators=[RunValidator(session)],
         max_errors=MAX_ERRORS,

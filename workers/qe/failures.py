@@ -17,6 +17,9 @@ from workers.diagnosis import (
 )
 from workers.qe.outputs import JOB_DONE, SCF_CONVERGED, scf_accuracies_ry
 
+# After the name of the routine: its number, and on the next line what it has to say.
+_MESSAGE = r" \(\d+\):(?:\n +[^\s%].*)?"
+
 _AGAIN_CLEAN = "Run it again from an empty outdir"
 
 SIGNATURES: Sequence[Signature] = (
@@ -78,8 +81,8 @@ SIGNATURES: Sequence[Signature] = (
     Signature(
         name="bad_input",
         pattern=(
-            r"Error in routine\s+read_\w*(namelist|card|input)\w*|reading \S+ namelist|too many k-points"
-            r"|fatal error opening|could not find namelist"
+            rf"Error in routine\s+read_\w*(namelist|card|input)\w*{_MESSAGE}"
+            r"|reading \S+ namelist|too many k-points|fatal error opening|could not find namelist"
         ),
         severity=Severity.INPUT,
         advice="Mend the input file: the line names the namelist or card that could not be read",
@@ -119,10 +122,18 @@ SIGNATURES: Sequence[Signature] = (
     ),
     Signature(
         name="files_corrupt",
-        pattern=r"error reading file|fatal error reading xml file|cannot recover|read_rhog.*error",
+        pattern=(
+            r"error reading file|fatal error reading xml file|cannot recover|Error in routine\s+potinit"
+        ),
         advice="What an earlier run left in outdir is missing or cut off: run scf again, then this",
     ),
-    Signature(name="other_error", pattern=r"Error in routine\s+\S+", advice=_AGAIN_CLEAN),
+    Signature(
+        name="stopped_on_request",
+        pattern=r"Program stopped by user request",
+        outcome=RunOutcome.INCOMPLETE,
+        advice="Somebody made prefix.EXIT: remove it, go on with restart_mode = 'restart'",
+    ),
+    Signature(name="other_error", pattern=rf"Error in routine\s+\S+{_MESSAGE}", advice=_AGAIN_CLEAN),
     Signature(
         name="killed",
         pattern=r"on signal (?:9|15) \(|(?m:^\S+: line \d+: +\d+ (?:Killed|Terminated)\b)",

@@ -21,4 +21,5 @@ class StagnationMonitor(SessionHandler):
         self.diagnosis = diagnose_stagnation(session.stdout())
         if self.diagnosis is None:
             return False
-        return session.remedy(self.diagnosis) is not None
+        session.wants_density = session.remedy(self.diagnosis) is not None
+        return session.wants_density

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from workers.diagnosis import Diagnosis
@@ -15,11 +17,15 @@ from workers.qe.outputs import PwOutput, mismatch, parse_pw, truncated
 from workers.qe.remedies import REMEDIES
 from workers.sessions import Session, read_text
 
+# pw.x looks for the request after every k-point and iteration.
+SOFT_STOP_S = 20.0
+
 
 class PwSession(Session[PwInput, PwOutput]):
     """Attempts at one pw.x step; they name their files ``pw-<attempt>.in/out/err``.
 
-    prepare:     fills an empty output directory (the density of the ground state)
+    prepare:       fills an empty output directory (the density of the ground state)
+    wants_density: the running attempt is to be stopped softly, so that the next can start from it
     """
 
     program = "pw.x"
@@ -41,6 +47,7 @@ class PwSession(Session[PwInput, PwOutput]):
         self.n_electrons = n_electrons
         self.ranks = ranks
         self.prepare = prepare
+        self.wants_density = False
 
     @property
     def save_directory(self) -> Path:
@@ -65,6 +72,17 @@ class PwSession(Session[PwInput, PwOutput]):
             ranks=self.ranks,
         )
 
+    def end_attempt(self) -> None:
+        """End the running attempt; with its density on disk when that is still wanted."""
+        if self.wants_density and self.running:
+            request = self.directory / OUTDIR / f"{PREFIX}.EXIT"
+            request.touch()
+            with suppress(subprocess.TimeoutExpired):
+                self._processes[-1].wait(SOFT_STOP_S)
+            request.unlink(missing_ok=True)
+        self.wants_density = False
+        self.stop()
+
     def recognise(self) -> Diagnosis | None:
         """By the signatures of pw.x."""
         return diagnose(self.texts())
@@ -77,6 +95,10 @@ class PwSession(Session[PwInput, PwOutput]):
         """Numbers that are not those asked for, or files that are too short."""
         wrong = mismatch(output, self.asked, self.n_electrons)
         return wrong or truncated(output, self.saved_sizes())
+
+    def has_printed(self) -> bool:
+        """Whether there is anything on standard output."""
+        return bool(self.stdout().strip())
 
     def texts(self) -> dict[str, str]:
         """Standard output, CRASH and standard error of the latest attempt, by name; absent is empty."""

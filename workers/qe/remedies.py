@@ -77,10 +77,12 @@ REMEDIES: Mapping[str, tuple[Remedy[PwInput], ...]] = {
     "broyden": (Remedy(name="shorter, slower mixing", change=_shorter_mixing),),
     "charge_wrong": (_CG,),
     "symmetry": (Remedy(name="no symmetry", change=_no_symmetry),),
-    "time_limit": (Remedy(name="no time limit", change=_no_time_limit, clean=False),),
+    "time_limit": (Remedy(name="no time limit", change=_no_time_limit, clean=False), _AGAIN),
     "out_of_memory": (Remedy(name="smaller subspace", change=_small_subspace),),
     "files_corrupt": (_AGAIN,),
     "killed": (_AGAIN,),
+    "silent": (_AGAIN,),
+    "stopped_on_request": (_AGAIN,),
     "crashed": (_LEAVE_PARO, _AGAIN, _CG),
     # pw.x stops without a word when Davidson breaks down with very many bands.
     "aborted": (_LEAVE_PARO, _AGAIN, _CG),
