@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 from custodian.custodian import ErrorHandler, Job, Validator
@@ -10,6 +12,9 @@ from farm.errors import CalculationError
 from workers.diagnosis import Diagnosis
 from workers.launcher import Process
 from workers.sessions import Session
+
+_PAUSE_SHARE = 0.1
+_LONGEST_PAUSE_S = 30.0
 
 
 class SessionJob(Job):
@@ -60,6 +65,25 @@ class SessionHandler(ErrorHandler):
     def as_dict(self) -> dict[str, Any]:
         """What custodian logs of this handler."""
         return {"handler": type(self).__name__}
+
+
+class Pace:
+    """Lets a monitor look the less often at a run the longer it lasts: looking costs CPU time."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._attempt = 0
+        self._started_s, self._next_s = 0.0, 0.0
+
+    def is_due(self, attempt: int) -> bool:
+        """Whether it is time to look again."""
+        now_s = self._clock()
+        if attempt != self._attempt:
+            self._attempt, self._started_s, self._next_s = attempt, now_s, now_s
+        if now_s < self._next_s:
+            return False
+        self._next_s = now_s + min(_LONGEST_PAUSE_S, _PAUSE_SHARE * (now_s - self._started_s))
+        return True
 
 
 class CancelMonitor(SessionHandler):

@@ -22,6 +22,10 @@ from farm.errors import MissingProgramError
 
 _PR_SET_PDEATHSIG = 1
 
+# Memory is sampled after this share of a run's time again, at least this often.
+_SAMPLE_SHARE = 0.05
+_LONGEST_SAMPLE_S = 10.0
+
 INSTALL_HINTS: Mapping[str, str] = {
     "pw.x": "Install Quantum ESPRESSO, e.g. `apt install quantum-espresso`, and put pw.x on PATH",
     "pp.x": "It comes with pw.x: put the whole Quantum ESPRESSO on PATH",
@@ -69,6 +73,7 @@ class Process(subprocess.Popen[bytes]):
     def __init__(self, argv: Sequence[str], **options: object) -> None:
         self._reaping = threading.Lock()
         self._started = time.monotonic()
+        self._next_sample = self._started
         self.usage = Usage(attempts=1)
         super().__init__(argv, **options)  # type: ignore[call-overload]  # options are Popen's own
 
@@ -118,6 +123,11 @@ class Process(subprocess.Popen[bytes]):
         self.returncode = os.waitstatus_to_exitcode(status)
 
     def _sample_memory(self) -> None:
+        now = time.monotonic()
+        if now < self._next_sample:
+            return
+        # Long runs are looked at less often: what they hold, they hold for long.
+        self._next_sample = now + min(_LONGEST_SAMPLE_S, _SAMPLE_SHARE * (now - self._started))
         # wait4's maximum starts at the size of the forking parent, so the tree is read instead.
         self._sampled_kb = max(self._sampled_kb, sum(_high_water_kb(pid) for pid in _tree(self.pid)))
 

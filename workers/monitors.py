@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from workers.diagnosis import Diagnosis, Evidence, RunOutcome, Severity
-from workers.handlers import SessionHandler
+from workers.handlers import Pace, SessionHandler
 from workers.machine import TreeUse, available_memory_bytes, free_disk_bytes, tree_use
 from workers.sessions import LEAST_FREE_BYTES, Session
 
@@ -77,13 +77,14 @@ class SilenceMonitor(SessionHandler):
     def __init__(self, session: Session[Any, Any], clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(session)
         self._clock = clock
+        self._pace = Pace(clock)
         self._attempt = 0
         self._started_s, self._busy_s, self._cpu_s = 0.0, 0.0, 0.0
 
     def check(self, directory: str = "./") -> bool:  # noqa: ARG002  # custodian's signature
         """Whether the run has done nothing for the whole time."""
         session, now_s = self.session, self._clock()
-        if not session.running:
+        if not session.running or not self._pace.is_due(session.attempt):
             return False
         cpu_s = tree_use(session.process_ids[-1]).cpu_s
         if session.attempt != self._attempt:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workers.handlers import SessionHandler
+from workers.handlers import Pace, SessionHandler
 from workers.qe.failures import diagnose_stagnation
 from workers.qe.jobs import PwSession
 
@@ -13,10 +13,16 @@ class StagnationMonitor(SessionHandler):
     is_monitor = True
     session: PwSession
 
+    def __init__(self, session: PwSession) -> None:
+        super().__init__(session)
+        self._pace = Pace()
+
     def check(self, directory: str = "./") -> bool:  # noqa: ARG002  # custodian's signature
         """Whether the running cycle has not improved for ten iterations."""
         session = self.session
         if session.asked.calculation != "scf" or not session.running:
+            return False
+        if not self._pace.is_due(session.attempt):
             return False
         self.diagnosis = diagnose_stagnation(session.stdout())
         if self.diagnosis is None:

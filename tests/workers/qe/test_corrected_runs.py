@@ -205,3 +205,21 @@ def _kill_in_first_iteration(session: PwSession) -> None:
             os.kill(pid, signal.SIGKILL)
             return
         time.sleep(0.01)
+
+
+def test_stagnating_scf_is_stopped_softly_and_goes_on_from_its_density(
+    make_session: MakeSession, slow_input: PwInput, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.qe.failures.STAGNATION_ITERATIONS", 3)
+    # Below what double precision can reach: no mixing helps.
+    session = make_session(slow_input.evolve(conv_thr_ry=1e-30, electron_maxstep=2000))
+    stop = threading.Timer(7.0, session.cancelled.set)
+    stop.start()
+    with pytest.raises(LeaseLostError):
+        run_pw(session)
+    stop.cancel()
+    first = session.corrections[0]
+    assert (first.diagnosis, first.remedy) == ("scf_stagnated", "slower mixing from the last density")
+    assert "Program stopped by user request" in (session.directory / "pw-1.out").read_text()
+    second = (session.directory / "pw-2.out").read_text()
+    assert "The initial density is read from file" in second
