@@ -51,11 +51,15 @@ class SeedReport:
 
 
 def plan_jobs(
-    items: Iterable[Crystal | Rejected | Skipped], protocol: Protocol, held_job_ids: frozenset[str]
+    items: Iterable[Crystal | Rejected | Skipped],
+    protocol: Protocol,
+    held_job_ids: frozenset[str],
+    engine: Engine = Engine.NATIVE,
 ) -> SeedReport:
     """Turn what a source gives into jobs, cheapest first.
 
     held_job_ids: jobs the store has answered; their materials are skipped.
+    engine:       who computes the response
     """
     report = SeedReport()
     fields, protocol_hash = protocol.to_dict(), protocol.hash
@@ -64,7 +68,7 @@ def plan_jobs(
             report.rejected.append(item)
         elif isinstance(item, Skipped):
             report.skipped.append(item)
-        elif make_job_id(item.material_id, protocol_hash, Engine.NATIVE) in held_job_ids:
+        elif make_job_id(item.material_id, protocol_hash, engine) in held_job_ids:
             report.skipped.append(Skipped(item.material_id, "in the store already"))
         else:
             try:
@@ -77,6 +81,7 @@ def plan_jobs(
                     crystal=item,
                     protocol=fields,
                     protocol_hash=protocol_hash,
+                    engine=engine,
                     predicted_cpu_s=cost.total_cpu_s,
                 )
             )

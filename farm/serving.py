@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from celery import Celery, signals
@@ -34,11 +34,13 @@ def serve(
     name: str,
     queue: str,
     slots: int | None,
+    also: Sequence[str] = (),
     on_leave: Callable[[], object] = lambda: None,
     state: Mapping[str, Any] | None = None,
 ) -> None:
     """Serve one queue until told to stop.
 
+    also:     further queues
     slots:    number of pool processes, jobs at a time; None runs tasks in this very process
     on_leave: called after the last task, before the process ends
     state:    what ``farm status`` lists for this worker
@@ -71,7 +73,7 @@ def serve(
     signals.setup_logging.connect(lambda **_: None, weak=False)
     worker = app.Worker(
         hostname=name,
-        queues=[queue],
+        queues=[queue, *also],
         pool="prefork" if slots else "solo",
         concurrency=slots or 1,
         optimization="fair",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from farm.compact_cell import compact_cell
-from farm.errors import LeaseLostError, MissingProgramError, ProtocolError
+from farm.errors import LeaseLostError, ProtocolError
 from farm.job import Engine, Job, Outcome, Stage
 from farm.protocol import Protocol
 from farm.pseudopotentials import count_electrons
@@ -15,6 +15,7 @@ from farm.result import Result
 from workers.history import BandsStep
 from workers.manifest import completed
 from workers.pipeline import Finished, make_plan, next_step
+from workers.preflight import require_engine
 from workers.pseudos import checked_pseudopotentials
 from workers.results import make_result
 from workers.scratch import failed_directory, open_workspace
@@ -42,7 +43,7 @@ def compute(
     pseudo_dir:  folder of the UPF files
     on_progress: called before each step, from this thread
     cancelled:   set by another thread to stop: all processes are killed first
-    ranks:       MPI ranks of pw.x; one runs it directly
+    ranks:       MPI ranks of pw.x and YAMBO; one runs pw.x directly
 
     Raises CrystalError (an element without a pseudopotential), ProtocolError (a protocol that is not
     what its hash says), MissingProgramError, ResourceError (the machine's fault: give the job back
@@ -53,8 +54,12 @@ def compute(
         raise ProtocolError(
             "the job's protocol is not the one its hash names", fix="Seed the material again"
         )
-    if job.engine is not Engine.NATIVE:
-        raise MissingProgramError(f"this worker has no {job.engine.value} engine")
+    require_engine(job.engine)
+    if job.engine is Engine.YAMBO and protocol.bands != "nscf":
+        raise ProtocolError(
+            "YAMBO takes the bands of a dense nscf run, the protocol has none",
+            fix="Seed the material again with --engine yambo",
+        )
     n_electrons = count_electrons(job.crystal)
     if n_electrons % 2:
         return make_result(
@@ -80,6 +85,7 @@ def compute(
             workspace=workspace,
             cancelled=cancelled or threading.Event(),
             ranks=ranks,
+            engine=job.engine,
         )
         finished = _run(context, on_progress)
         if finished.outcome is Outcome.FAILED:

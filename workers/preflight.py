@@ -5,15 +5,23 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from farm.checks import Check
 from farm.errors import MissingProgramError
+from farm.job import Engine
 from farm.pseudopotentials import pseudopotential_directory, table
 
 _PW_FIX = "Install Quantum ESPRESSO: `apt install quantum-espresso` or `conda install -c conda-forge qe`"
 _PSEUDO_FIX = "`make setup` fetches them; or set FARM_PSEUDO_DIR to a directory that has them"
 _PROBE_TIMEOUT_S = 20
+
+# Beside those that every job needs.
+_PROGRAMS: Mapping[Engine, tuple[str, ...]] = {
+    Engine.NATIVE: (),
+    Engine.YAMBO: ("mpirun", "p2y", "yambo"),
+}
 
 
 def program_checks() -> list[Check]:
@@ -22,10 +30,25 @@ def program_checks() -> list[Check]:
         check_pw(),
         _check_on_path("pp.x", _PW_FIX, required=True),
         check_pseudopotentials(pseudopotential_directory()),
-        _check_on_path("mpirun", "Only for more than one rank a job: `apt install openmpi-bin`"),
-        _check_on_path("yambo", "Only to compare with: `conda install -c conda-forge yambo`"),
+        _check_on_path("mpirun", "For more than one rank a job, and for YAMBO: `apt install openmpi-bin`"),
+        _check_on_path("yambo", "For `farm seed --engine yambo`: `conda install -c conda-forge yambo`"),
         _check_on_path("p2y", "Comes with yambo"),
     ]
+
+
+def has_engine(engine: Engine) -> bool:
+    """Whether this machine can compute the response with an engine."""
+    return all(shutil.which(program) for program in _PROGRAMS[engine])
+
+
+def require_engine(engine: Engine) -> None:
+    """Raises MissingProgramError naming the first program of an engine that is absent."""
+    for program in _PROGRAMS[engine]:
+        if shutil.which(program) is None:
+            raise MissingProgramError(
+                f"the {engine.value} engine needs {program}, which is not on PATH",
+                fix="`farm doctor` says where it comes from",
+            )
 
 
 def require_programs() -> dict[str, str]:

@@ -30,7 +30,7 @@ def run_response(
     Raises LeaseLostError when ``cancelled`` is set.
     """
     argv = response_argv(save_directory, protocol)
-    return _run("response", argv, directory, partial(_read_response, directory, protocol), cancelled)
+    return _run("response", argv, directory, partial(read_response, directory, protocol), cancelled)
 
 
 def run_spectra(
@@ -77,9 +77,13 @@ def response_argv(save_directory: Path, protocol: Protocol) -> list[str]:
     return [*argv, "--threshold", repr(protocol.similarity_threshold), "--out", RESPONSE_FILE]
 
 
-def _read_response(directory: Path, protocol: Protocol) -> Done:
+def read_response(directory: Path, protocol: Protocol, *, whole_ladder: bool = True) -> Done:
+    """Check and judge the response in a directory.
+
+    whole_ladder: every rung has to be there; an engine that runs them one by one stops when it may
+    """
     data = load_response(directory / RESPONSE_FILE)
-    wrong = fault(data, protocol)
+    wrong = fault(data, protocol, whole_ladder=whole_ladder)
     if wrong is not None:
         return StepFailed(reason=f"response: {wrong}", diagnosis="response_unphysical")
     verdict = judge(data, protocol)
@@ -90,5 +94,5 @@ def _read_spectra(directory: Path, protocol: Protocol) -> Done:
     done = load_spectra(directory / RESPONSE_FILE)
     if done.bands.gap_indirect_ev < protocol.metal_gap_ev:
         return done
-    response = _read_response(directory, protocol)
+    response = read_response(directory, protocol)
     return replace(done, response=response) if isinstance(response, ResponseDone) else response

@@ -9,13 +9,21 @@ import farm
 from farm.job import Job, Stage
 from farm.kpoints import grid_divisions, space_group
 from farm.result import Result
-from workers.history import BandsDone, BandsStep, ResponseDone, SpectraDone, SpectraStep, StepFailed
+from workers.history import (
+    BandsDone,
+    BandsStep,
+    ResponseDone,
+    ResponseStep,
+    SpectraDone,
+    SpectraStep,
+    StepFailed,
+)
 from workers.manifest import Record
 from workers.pipeline import Finished
 from workers.responses import judge
 from workers.scratch import RESPONSE_FILE
 from workers.spectra import ladder_steps, load_band_structure, load_response
-from workers.steps import BANDS_THRESHOLD_RY, StepContext, response_kpoints
+from workers.steps import BANDS_THRESHOLD_RY, StepContext, band_kpoints
 from workers.usage import judged_corrections, stage_usages, step_usages
 
 
@@ -111,7 +119,7 @@ def _parameters(context: StepContext) -> dict[str, Any]:
         if isinstance(step, BandsStep) and isinstance(done, BandsDone):
             parameters |= {
                 "bands": "nscf",
-                "n_kpoints": len(response_kpoints(crystal, protocol)[0]),
+                "n_kpoints": len(band_kpoints(step, context)[0]),
                 "nbnd": step.nbnd,
                 "bands_reach_ev": done.top_ev,
                 "bands_threshold_ry": BANDS_THRESHOLD_RY,
@@ -147,5 +155,5 @@ def _programs(records: list[Record]) -> dict[str, str]:
     versions = {"farm": farm.__version__}
     for record in records:
         if record.program:
-            versions["pw.x"] = record.program
+            versions["yambo" if isinstance(record.step, ResponseStep) else "pw.x"] = record.program
     return versions

@@ -26,6 +26,8 @@ from workers.qe.inputs import OUTDIR, PREFIX
 RESPONSE_FILE = "response.npz"
 _MANIFEST = "manifest.json"
 _KEPT_SUFFIXES = frozenset({".in", ".out", ".err"})
+# Of p2y and yambo: logs, reports and spectra.
+_KEPT_PREFIXES = ("CRASH", _MANIFEST, "l_", "l-", "r_", "r-", "o-")
 _KEPT_BYTES = 1_000_000
 _MAX_NAMESAKES = 8
 _MACHINE_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOMEM})
@@ -89,7 +91,7 @@ class Workspace:
         """Copy the small text files to ``failed``, replacing an earlier try's."""
         shutil.rmtree(failed, ignore_errors=True)
         for path in sorted(self.directory.rglob("*")):
-            wanted = path.suffix in _KEPT_SUFFIXES or path.name in ("CRASH", _MANIFEST)
+            wanted = path.suffix in _KEPT_SUFFIXES or path.name.startswith(_KEPT_PREFIXES)
             if wanted and path.is_file() and path.stat().st_size < _KEPT_BYTES:
                 target = failed / path.relative_to(self.directory)
                 target.parent.mkdir(parents=True, exist_ok=True)

@@ -113,8 +113,10 @@ def load_band_structure(path: Path, cell: CompactCell) -> BandStructure | None:
         raise CalculationError(f"spectra: {path.name} is not complete: {error!r}") from error
 
 
-def fault(data: ResponseData, protocol: Protocol) -> str | None:
+def fault(data: ResponseData, protocol: Protocol, *, whole_ladder: bool = True) -> str | None:
     """What makes a response unbelievable, in words; None when it passes.
+
+    whole_ladder: every rung has to be there, not only the first ones
 
     Checked: shapes, the exact energy grid, every cutoff, finite numbers, Im eps not below -1 % of its
     maximum, Re eps(0) >= 1 per direction.
@@ -122,7 +124,8 @@ def fault(data: ResponseData, protocol: Protocol) -> str | None:
     grid = energy_grid_ev(protocol.n_energies, protocol.energy_max_ev)
     if data.energies_ev.shape != grid.shape or np.abs(data.energies_ev - grid).max() > _GRID_TOLERANCE_EV:
         return "the energy grid is not the protocol's"
-    if data.gmax_mry != protocol.gmax_mry or len(data.n_g) != len(data.gmax_mry):
+    rungs = protocol.gmax_mry if whole_ladder else protocol.gmax_mry[: max(len(data.gmax_mry), 2)]
+    if data.gmax_mry != rungs or len(data.n_g) != len(data.gmax_mry):
         return f"local-field cutoffs {list(data.gmax_mry)} mRy are not the protocol's"
     if data.eps.shape != (len(data.gmax_mry), 3, grid.size):
         return f"eps has shape {data.eps.shape}"

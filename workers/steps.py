@@ -13,7 +13,15 @@ import numpy as np
 from farm.compact_cell import CompactCell
 from farm.crystal import Crystal
 from farm.errors import CalculationError, CrystalError
-from farm.kpoints import grid_divisions, reduce_kpoints, shifted_grid, space_group
+from farm.job import Engine
+from farm.kpoints import (
+    FloatArray,
+    IntArray,
+    grid_divisions,
+    reduce_kpoints,
+    shifted_grid,
+    space_group,
+)
 from farm.protocol import Protocol
 from farm.result import Correction
 from workers.diagnosis import RunOutcome
@@ -30,6 +38,7 @@ from workers.history import (
     Step,
     StepFailed,
 )
+from workers.launcher import Usage
 from workers.manifest import Record
 from workers.potentials import attempt_local_potential
 from workers.qe.inputs import PwInput
@@ -37,7 +46,10 @@ from workers.qe.jobs import PwSession
 from workers.qe.outputs import PwOutput, band_edges
 from workers.responses import run_response, run_spectra
 from workers.scratch import Workspace
+from workers.sessions import read_text
 from workers.supervise import run_pw
+from workers.yambo.response import Request, respond
+from workers.yambo.symmetry import symmorphic_rotations, yambo_kpoints
 
 # Measured on Si and h-BN against 1e-10 Ry: eigenvalues within 1e-5 eV at half the CPU time.
 BANDS_THRESHOLD_RY = 1e-6
@@ -50,6 +62,7 @@ class StepContext:
     crystal:      as it was seeded; its cell says which k-points the spectra have
     cell:         the same in the most compact cell, which is computed
     pseudo_files: element -> file name below ``pseudo_dir``, checked
+    engine:       who computes the response
     """
 
     crystal: Crystal
@@ -60,6 +73,7 @@ class StepContext:
     workspace: Workspace
     cancelled: threading.Event
     ranks: int = 1
+    engine: Engine = Engine.NATIVE
 
 
 def run_step(step: Step, context: StepContext) -> Record:
@@ -75,6 +89,8 @@ def run_step(step: Step, context: StepContext) -> Record:
 
 
 def _run(step: Step, context: StepContext) -> Record:
+    if isinstance(step, ResponseStep) and context.engine is Engine.YAMBO:
+        return _by_yambo(step, context)
     if isinstance(step, ResponseStep):
         save = context.workspace.save_directory(step.bands)
         directory = context.workspace.step_directory(step)
@@ -113,8 +129,35 @@ def _in_reduced_basis(step: PotentialStep | SpectraStep, context: StepContext) -
     return Record(step=step, done=done, usage=usage, corrections=(other_way,))
 
 
+def _by_yambo(step: ResponseStep, context: StepContext) -> Record:
+    workspace, ground_state = context.workspace, step.bands.ground_state
+    request = Request(
+        bands=workspace.save_directory(step.bands),
+        ground_state=workspace.save_directory(ground_state),
+        directory=workspace.step_directory(step),
+        crystal=context.cell.crystal,
+        protocol=context.protocol,
+        n_electrons=context.n_electrons,
+        nbnd=step.bands.nbnd,
+        ecutwfc_ry=ground_state.ecutwfc_ry,
+        ranks=context.ranks,
+    )
+    done, engine = respond(request, context.cancelled)
+    return Record(
+        step=step,
+        done=done,
+        usage=engine.usage,
+        corrections=tuple(engine.corrections),
+        program=engine.version,
+    )
+
+
 def _by_pw(step: ScfStep | BandsStep, context: StepContext) -> Record:
-    session = _session(step, context)
+    try:
+        session = _session(step, context)
+    except (CalculationError, CrystalError) as error:
+        failed = StepFailed(reason=error.message, diagnosis="kpoints_impossible", advice=error.fix)
+        return Record(step=step, done=failed, usage=Usage())
     program = ""
     done: Done
     try:
@@ -156,8 +199,7 @@ def pw_input(step: ScfStep | BandsStep, context: StepContext) -> PwInput:
     )
     if isinstance(step, ScfStep):
         return common.evolve(kgrid=step.kgrid)
-    listed, multiplicity = response_kpoints(context.crystal, protocol)
-    kpoints = context.cell.kpoints(listed)
+    kpoints, multiplicity = band_kpoints(step, context)
     return common.evolve(
         calculation="nscf",
         kpoints=tuple((float(x), float(y), float(z)) for x, y, z in kpoints),
@@ -168,11 +210,21 @@ def pw_input(step: ScfStep | BandsStep, context: StepContext) -> PwInput:
     )
 
 
-def response_kpoints(
-    crystal: Crystal, protocol: Protocol
-) -> tuple[
-    np.ndarray[tuple[int, ...], np.dtype[np.float64]], np.ndarray[tuple[int, ...], np.dtype[np.int64]]
-]:
+def band_kpoints(step: BandsStep, context: StepContext) -> tuple[FloatArray, IntArray]:
+    """The k-points of a band calculation and their weights, in the reciprocal vectors of the computed cell.
+
+    YAMBO weighs points by itself and needs more of them. Raises CrystalError where they are too many.
+    """
+    if context.engine is Engine.YAMBO:
+        save = context.workspace.save_directory(step.ground_state)
+        rotations = symmorphic_rotations(read_text(save / "data-file-schema.xml"))
+        points = yambo_kpoints(context.crystal, context.cell, context.protocol, rotations)
+        return points, np.ones(len(points), dtype=np.int64)
+    listed, multiplicity = response_kpoints(context.crystal, context.protocol)
+    return context.cell.kpoints(listed), multiplicity
+
+
+def response_kpoints(crystal: Crystal, protocol: Protocol) -> tuple[FloatArray, IntArray]:
     """The inequivalent points of the spectra's shifted grid, and how many each stands for.
 
     In the reciprocal vectors of ``crystal``.

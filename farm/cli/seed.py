@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from farm.console import duration, echo_json, open_backlog, screen, settings_of
+from farm.errors import InputError
 from farm.job import Engine
 from farm.settings import Settings
 
@@ -43,13 +44,6 @@ def _finite(ctx: click.Context, parameter: click.Parameter, number: float | None
     return number
 
 
-def _engine(ctx: click.Context, parameter: click.Parameter, name: str) -> str:  # noqa: ARG001 - click's signature
-    # Queued all the same, such jobs would wait for ever and `farm up --until-idle` with them.
-    if Engine(name) is not Engine.NATIVE:
-        raise click.BadParameter(f"no worker computes with {name} yet; leave the option out")
-    return name
-
-
 @click.command()
 @click.argument("sources", nargs=-1, type=click.Path(path_type=Path), metavar="[SOURCE]...")
 @click.option("--max-atoms", type=click.IntRange(1), help="Only cells of at most this many atoms.")
@@ -80,9 +74,7 @@ def _engine(ctx: click.Context, parameter: click.Parameter, name: str) -> str:  
     type=click.Choice([engine.value for engine in Engine]),
     default=Engine.NATIVE.value,
     show_default=True,
-    callback=_engine,
-    expose_value=False,
-    help="Who computes the response; workers have the native solver so far.",
+    help="Who computes the response. YAMBO takes its bands by nscf, on machines that have it.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be queued, queue nothing.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
@@ -99,6 +91,7 @@ def seed(
     limit: int | None,
     protocol: str,
     bands: str | None,
+    engine: str,
     dry_run: bool,
     as_json: bool,
 ) -> int:
@@ -121,6 +114,16 @@ def seed(
 
     settings = settings_of(ctx)
     chosen = load_protocol(protocol)
+    by_yambo = Engine(engine) is Engine.YAMBO
+    if by_yambo and bands == "reduced-basis":
+        raise InputError("--engine yambo takes its bands by nscf", fix="Leave --bands out")
+    if by_yambo and chosen.kgrid == "converged":
+        raise InputError(
+            "--engine yambo cannot converge the k-grid", fix="Take a protocol with kgrid = 'published'"
+        )
+    if by_yambo and chosen.bands != "nscf":
+        bands = "nscf"
+        screen(stderr=True).print("YAMBO: bands by a dense nscf run, in place of the protocol's")
     if bands is not None:
         chosen = Protocol.from_dict({**chosen.to_dict(), "bands": bands}, origin="--bands")
     filters = Filters(
@@ -133,7 +136,9 @@ def seed(
         limit=limit,
     )
     items = chain.from_iterable(read_source(source) for source in (sources or (None,)))
-    report = plan_jobs(_counted(select(items, filters)), chosen, _held(settings) or frozenset())
+    report = plan_jobs(
+        _counted(select(items, filters)), chosen, _held(settings) or frozenset(), Engine(engine)
+    )
     if not dry_run:
         settings.home.mkdir(parents=True, exist_ok=True)
         with open_backlog(settings) as backlog:

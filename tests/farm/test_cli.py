@@ -152,7 +152,7 @@ def test_show_one_material(
         (("retry",), 2, "nothing was named"),
         (("export", "out.npz"), 1, "spectra.h5"),
         (("seed", "--min-gap", "nan"), 2, "not a finite number"),
-        (("seed", "--engine", "yambo"), 2, "no worker computes with yambo yet"),
+        (("seed", "--engine", "yambo", "--bands", "reduced-basis"), 2, "takes its bands by nscf"),
         (("seed", "--protocol", "papre"), 2, "no protocol named 'papre'"),
         (("seed", "--elements", "Si,Xx"), 2, "no such element: Xx"),
         (("jobs", "--state", "sleeping"), 2, "sleeping"),

@@ -14,6 +14,8 @@ import click
 def worker(ctx: click.Context, slots: int | None) -> None:
     """Compute jobs: Quantum ESPRESSO, then the response.
 
+    Jobs for YAMBO are taken where yambo, p2y and mpirun are on PATH.
+
     \b
     farm worker --slots 4      four jobs at a time on this machine
     """
@@ -22,10 +24,11 @@ def worker(ctx: click.Context, slots: int | None) -> None:
     from farm.backlog import Backlog
     from farm.broker import broker_url, connect
     from farm.console import begin_role, settings_of
+    from farm.job import Engine
     from farm.pseudopotentials import pseudopotential_directory
     from farm.queues import cpu_queue, make_app
     from farm.serving import serve, worker_name
-    from workers.preflight import require_programs
+    from workers.preflight import has_engine, require_programs
     from workers.tasks import Slot, register, sweep_scratch
 
     begin_role()
@@ -47,7 +50,9 @@ def worker(ctx: click.Context, slots: int | None) -> None:
             app,
             backlog,
             name=name,
-            queue=cpu_queue("native"),
+            queue=cpu_queue(Engine.NATIVE),
+            # Not served, jobs for it would wait for a worker that has it.
+            also=[cpu_queue(Engine.YAMBO)] if has_engine(Engine.YAMBO) else [],
             slots=settings.slots,
             on_leave=partial(backlog.release_owner, name, "its worker was stopped"),
             state={"programs": programs},

@@ -15,19 +15,23 @@ import numpy as np
 import psutil
 
 from farm.crystal import Crystal
-from farm.errors import CalculationError
+from farm.errors import CalculationError, CrystalError, FarmError
 from farm.kpoints import space_group
 from farm.protocol import Protocol
 from farm.result import Correction
 from farm.spectrum import DIRECTIONS, energy_grid_ev
 from farm.units import BOHR_ANGSTROM
+from workers.diagnosis import Diagnosis, RunOutcome
+from workers.history import Done, StepFailed
 from workers.launcher import Usage
+from workers.responses import read_response
 from workers.rpa.gvectors import shells_up_to, symmetric_metric
+from workers.scratch import RESPONSE_FILE
 from workers.sessions import Session, read_text
 from workers.spectra import ResponseData
 from workers.supervise import run_session
 from workers.yambo.inputs import YamboInput
-from workers.yambo.jobs import JOB, PW_SAVE, P2ySession, ResponseSession, SetupSession
+from workers.yambo.jobs import JOB, PW_SAVE, SAVE, P2ySession, ResponseSession, SetupSession
 from workers.yambo.ladder import RungResult, join_directions, next_gmax
 from workers.yambo.layout import (
     Dimensions,
@@ -78,7 +82,11 @@ class _Rung:
 
 
 class YamboResponse:
-    """One run of the engine; ``usage``, ``corrections`` and ``version`` say what it took so far."""
+    """One run of the engine.
+
+    usage, corrections: of all runs so far; ``version`` of yambo
+    diagnosis:          of the run that was given up
+    """
 
     def __init__(self, request: Request, cancelled: threading.Event | None = None) -> None:
         self.request = request
@@ -86,6 +94,7 @@ class YamboResponse:
         self.usage = Usage()
         self.corrections: list[Correction] = []
         self.version = ""
+        self.diagnosis: Diagnosis | None = None
         self._setup: SetupReport | None = None
         self._dipoles = ""
         protocol = request.protocol
@@ -99,9 +108,18 @@ class YamboResponse:
         Raises as :func:`workers.supervise.run_session`, and ResourceError where the memory is too small.
         """
         axes = inequivalent_axes(self.request.crystal, self._group)
-        ladders = {axis: self._ladder(axis) for axis in sorted(set(axes))}
+        try:
+            ladders = {axis: self._ladder(axis) for axis in sorted(set(axes))}
+        except BaseException:
+            # Reports and finished rungs stay, what is as large as the wavefunctions does not.
+            self._drop_databases()
+            raise
         joined = [ladders[axis] for axis in axes]
         return join_directions(joined, self._energies_ev, self.usage.peak_memory_mb)
+
+    def _drop_databases(self) -> None:
+        for directory in (self.request.directory / SAVE, *self.request.directory.glob(f"*/{JOB}")):
+            shutil.rmtree(directory, ignore_errors=True)
 
     def _ladder(self, axis: int) -> dict[int, RungResult]:
         gmax_mry = self.request.protocol.gmax_mry
@@ -223,9 +241,32 @@ class YamboResponse:
     def _run(self, session: Session[Any, Any]) -> Any:
         try:
             return run_session(session)
+        except FarmError:
+            self.diagnosis = session.diagnosis
+            raise
         finally:
             self.usage += session.usage
             self.corrections += session.corrections
+
+
+def respond(request: Request, cancelled: threading.Event) -> tuple[Done, YamboResponse]:
+    """Compute, check and judge a response; the engine tells what it took.
+
+    Raises what is not the material's fault: ResourceError, MissingProgramError and LeaseLostError.
+    """
+    engine = YamboResponse(request, cancelled)
+    try:
+        save_response(request.directory / RESPONSE_FILE, engine.run())
+        return read_response(request.directory, request.protocol, whole_ladder=False), engine
+    except (CalculationError, CrystalError) as error:
+        found = engine.diagnosis
+        failed = StepFailed(
+            reason=error.message,
+            diagnosis=found.name if found else "yambo_failed",
+            advice=found.advice if found else "",
+            is_metal=found is not None and found.outcome is RunOutcome.METAL,
+        )
+        return failed, engine
 
 
 def link_save(bands: Path, ground_state: Path, directory: Path) -> None:

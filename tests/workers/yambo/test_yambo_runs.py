@@ -221,3 +221,15 @@ def test_retarded_and_another_grid_are_asked_for(
     assert data.energies_ev.size == 201
     # Time-ordered, Im eps(0) is a tenth.
     assert which == "stand-in" or abs(data.eps[0, 0, 0].imag) < 1e-3
+
+
+def test_databases_of_a_failed_run_are_removed_and_its_reports_stay(
+    stand_in: StandIn, make_request: MakeRequest, diamond: Crystal
+) -> None:
+    stand_in(failure="truncated")
+    request = make_request(diamond)
+    with pytest.raises(CalculationError):
+        YamboResponse(request).run()
+    assert not (request.directory / "SAVE").exists()
+    assert not list(request.directory.glob("*/run"))
+    assert (request.directory / "x-2000-1" / "r-run_optics_chi").is_file()
