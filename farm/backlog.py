@@ -24,7 +24,7 @@ refit           hash   what the trainer is doing and what it last fitted
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
@@ -34,7 +34,7 @@ import msgpack
 import redis
 
 from farm.errors import BrokerError, LeaseLostError
-from farm.job import FINAL_STATES, Job, JobState, Outcome
+from farm.job import FINAL_STATES, Engine, Job, JobState, Outcome
 
 # What `farm retry` queues again.
 RETRIED = (JobState.FAILED, JobState.CANCELLED, JobState.UNCONVERGED)
@@ -139,9 +139,14 @@ class Backlog:
             states = pipeline.execute()
         return {i: JobState(s.decode()) for i, s in zip(ids, states, strict=True) if s is not None}
 
-    def dispatch(self, window: int, lease_s: float) -> list[Dispatch]:
-        """Take the cheapest jobs until ``window`` are dispatched and not yet started."""
-        flat = self._run("dispatch", window, int(lease_s * 1000))
+    def dispatch(
+        self, window: int, lease_s: float, engines: Collection[str] = tuple(Engine)
+    ) -> list[Dispatch]:
+        """Take the cheapest jobs until ``window`` are dispatched and not yet started.
+
+        engines: that somebody computes with; jobs for others stay
+        """
+        flat = self._run("dispatch", window, int(lease_s * 1000), *sorted(engines))
         rows = [flat[i : i + 4] for i in range(0, len(flat), 4)]
         return [
             Dispatch(

@@ -17,6 +17,7 @@ from celery import Celery
 
 from farm.backlog import Backlog, unfinished
 from farm.errors import BrokerError
+from farm.job import Engine
 from farm.queues import APPEND, COMPUTE, REFIT, STORE_QUEUE, TRAINER_QUEUE, cpu_queue
 from farm.settings import Settings
 
@@ -39,6 +40,7 @@ class Situation:
     n_rpa_fitted:   RPA spectra at the last finished refit
     refit_busy:     a refit is queued or running and its trainer is alive
     refit_failures: refits that died in a row since the last finished one
+    engines:        that living workers compute with
     """
 
     slots: int
@@ -48,6 +50,7 @@ class Situation:
     n_rpa_fitted: int
     refit_busy: bool
     refit_failures: int
+    engines: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +84,12 @@ def observe(backlog: Backlog) -> Situation:
     alive = busy and float(refit.get("until_s", 0)) > backlog.now_s()
     workers = backlog.workers()
     return Situation(
+        engines=frozenset(
+            engine
+            for worker in workers
+            if worker["role"] == "worker"
+            for engine in worker.get("engines", [Engine.NATIVE])
+        ),
         slots=sum(int(worker["slots"]) for worker in workers),
         trainers=sum(worker["role"] == "trainer" for worker in workers),
         n_unfinished=unfinished(backlog.counts()),
@@ -106,7 +115,7 @@ def tick(backlog: Backlog, app: Celery, settings: Settings) -> None:
         LOGGER.warning("%s: its lease expired; now %s", job_id, state)
     situation = observe(backlog)
     plan = decide(situation, settings)
-    for job in backlog.dispatch(plan.window, settings.lease_s):
+    for job in backlog.dispatch(plan.window, settings.lease_s, situation.engines or {Engine.NATIVE}):
         app.send_task(
             COMPUTE,
             args=[job.job_id, job.token],

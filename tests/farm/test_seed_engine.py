@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import msgpack
@@ -11,8 +12,10 @@ import pytest
 
 from farm.backlog import Backlog
 from farm.job import Engine, Job
+from farm.scheduler import observe
 
 Run = Callable[..., tuple[int, str, str]]
+MakeJob = Callable[..., Job]
 
 
 def test_jobs_are_for_yambo_and_take_their_bands_by_nscf(run: Run, backlog: Backlog) -> None:
@@ -50,6 +53,27 @@ def test_what_yambo_cannot_do_is_one_line(
     code, _, err = run("seed", "--engine", "yambo", *arguments)
     assert (code, err.count("\n")) == (2, 1)
     assert told in err
+
+
+def test_jobs_that_nobody_can_compute_are_in_nobodys_way(backlog: Backlog, make_job: MakeJob) -> None:
+    for_yambo = [replace(make_job(f"Y{i}", cost=1.0), engine=Engine.YAMBO) for i in range(150)]
+    native = [make_job(f"N{i}", cost=100.0 + i) for i in range(3)]
+    backlog.enqueue([*for_yambo, *native])
+    handed_out = backlog.dispatch(2, 60.0, {Engine.NATIVE})
+    assert [job.job_id for job in handed_out] == [job.job_id for job in native[:2]]
+    assert backlog.dispatch(2, 60.0, {Engine.NATIVE}) == []
+    both = backlog.dispatch(4, 60.0, {Engine.NATIVE, Engine.YAMBO})
+    assert [job.engine for job in both] == ["yambo", "yambo"]
+
+
+def test_engines_are_those_of_living_workers(backlog: Backlog) -> None:
+    assert observe(backlog).engines == frozenset()
+    backlog.report_worker("worker@a.1", {"role": "worker", "slots": 2}, 60.0)
+    assert observe(backlog).engines == {"native"}
+    state = {"role": "worker", "slots": 2, "engines": ["native", "yambo"]}
+    backlog.report_worker("worker@b.1", state, 60.0)
+    backlog.report_worker("trainer@b.1", {"role": "trainer", "slots": 0}, 60.0)
+    assert observe(backlog).engines == {"native", "yambo"}
 
 
 def _records(backlog: Backlog) -> list[bytes]:

@@ -34,6 +34,7 @@ def worker(ctx: click.Context, slots: int | None) -> None:
     begin_role()
     settings = settings_of(ctx, slots=slots)
     programs = require_programs()
+    engines = [engine for engine in Engine if has_engine(engine)]
     with broker_url(settings) as url:
         app = make_app(url, name=settings.name)
         backlog = Backlog(connect(url), name=settings.name)
@@ -51,9 +52,8 @@ def worker(ctx: click.Context, slots: int | None) -> None:
             backlog,
             name=name,
             queue=cpu_queue(Engine.NATIVE),
-            # Not served, jobs for it would wait for a worker that has it.
-            also=[cpu_queue(Engine.YAMBO)] if has_engine(Engine.YAMBO) else [],
+            also=[cpu_queue(engine) for engine in engines if engine is not Engine.NATIVE],
             slots=settings.slots,
             on_leave=partial(backlog.release_owner, name, "its worker was stopped"),
-            state={"programs": programs},
+            state={"programs": programs, "engines": engines},
         )

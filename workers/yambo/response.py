@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
 from farm.crystal import Crystal
 from farm.errors import CalculationError, CrystalError, FarmError
@@ -24,6 +23,7 @@ from farm.units import BOHR_ANGSTROM
 from workers.diagnosis import Diagnosis, RunOutcome
 from workers.history import Done, StepFailed
 from workers.launcher import Usage
+from workers.machine import available_memory_bytes
 from workers.responses import read_response
 from workers.rpa.gvectors import shells_up_to, symmetric_metric
 from workers.scratch import RESPONSE_FILE
@@ -186,7 +186,7 @@ class YamboResponse:
             n_mesh=mesh_points(self.request.crystal.lattice, self.request.ecutwfc_ry),
             n_bytes=16 if setup.is_double else 8,
         )
-        available_mb = psutil.virtual_memory().available / 2**20
+        available_mb = available_memory_bytes() / 2**20
         for ranks in range(self.request.ranks, 0, -1):
             layout = choose_layout(ranks, dimensions)
             needed_mb = estimate_memory_mb(

@@ -184,8 +184,7 @@ def test_memory_is_asked_for_before_the_run(
     stand_in: StandIn, make_request: MakeRequest, diamond: Crystal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stand_in()
-    small = type("Memory", (), {"available": 100 * 2**20})
-    monkeypatch.setattr("workers.yambo.response.psutil.virtual_memory", lambda: small)
+    monkeypatch.setattr("workers.yambo.response.available_memory_bytes", lambda: 100 * 2**20)
     response = YamboResponse(make_request(diamond))
     with pytest.raises(ResourceError, match=r"x-2000: yambo would need 24\d MB, this machine has 100 MB"):
         response.run()
