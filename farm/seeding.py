@@ -14,6 +14,7 @@ from farm.errors import CrystalError
 from farm.job import Engine, Job, make_job_id
 from farm.protocol import Protocol
 from farm.sources import Rejected, Skipped
+from farm.yambo_cost import predict_yambo_cpu_s
 
 
 @dataclass
@@ -72,7 +73,7 @@ def plan_jobs(
             report.skipped.append(Skipped(item.material_id, "in the store already"))
         else:
             try:
-                cost = predict_cost(item, protocol)
+                cpu_s = _predicted_cpu_s(item, protocol, engine)
             except CrystalError as error:
                 report.rejected.append(Rejected(item.material_id, error.message, error.fix))
                 continue
@@ -82,11 +83,17 @@ def plan_jobs(
                     protocol=fields,
                     protocol_hash=protocol_hash,
                     engine=engine,
-                    predicted_cpu_s=cost.total_cpu_s,
+                    predicted_cpu_s=cpu_s,
                 )
             )
     report.jobs.sort(key=lambda job: (job.predicted_cpu_s, job.crystal.n_atoms, job.job_id))
     return report
+
+
+def _predicted_cpu_s(crystal: Crystal, protocol: Protocol, engine: Engine) -> float:
+    if engine is Engine.YAMBO:
+        return predict_yambo_cpu_s(crystal, protocol)
+    return predict_cost(crystal, protocol).total_cpu_s
 
 
 def queue_jobs(

@@ -1,0 +1,44 @@
+"""What a job for YAMBO is predicted to cost, against whole jobs that were run."""
+
+from __future__ import annotations
+
+import pytest
+
+from farm.cost import predict_cost
+from farm.crystal import Crystal
+from farm.protocol import PRESETS, Protocol
+from farm.yambo_cost import predict_yambo_cpu_s
+
+COARSE = PRESETS["demo"].model_copy(update={"response_kppa": 128, "bands": "nscf"})
+
+
+def _fcc(name: str, edge: float) -> Crystal:
+    a = edge / 2
+    return Crystal(
+        material_id=name,
+        lattice_angstrom=((0.0, a, a), (a, 0.0, a), (a, a, 0.0)),
+        species=(name, name),
+        frac_coords=((0.0, 0.0, 0.0), (0.25, 0.25, 0.25)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("crystal", "protocol", "measured_s"),
+    [
+        (
+            _fcc("C", 3.567),
+            Protocol(response_kppa=1024, bands="nscf", energy_tolerance_kcal_mol=None),
+            66.4,
+        ),
+        (_fcc("C", 3.567), PRESETS["demo"].model_copy(update={"response_kppa": 128, "bands": "nscf"}), 9.0),
+        (
+            _fcc("Si", 5.43),
+            PRESETS["demo"].model_copy(update={"response_kppa": 128, "bands": "nscf"}),
+            65.0,
+        ),
+    ],
+)
+def test_within_a_factor_of_three(crystal: Crystal, protocol: Protocol, measured_s: float) -> None:
+    predicted_s = predict_yambo_cpu_s(crystal, protocol)
+    assert measured_s / 3 < predicted_s < measured_s * 3
+    assert predicted_s > predict_cost(crystal, protocol).total_cpu_s
