@@ -6,21 +6,33 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from farm.job import Stage
-from workers.convergence import Grid
+from workers.convergence import Grid, Rung
+
+
+def scf_name(rung: Rung) -> str:
+    """Directory of the scf run at a rung."""
+    loose = "-loose" if rung.is_loose else ""
+    return f"scf-{rung.ecutwfc_ry}Ry-{'x'.join(map(str, rung.kgrid))}{loose}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScfStep:
-    """A self-consistent run on an unshifted grid."""
+    """A self-consistent run on an unshifted grid.
+
+    is_loose: its energy decides about the ladder, and only to that accuracy
+    start:    name of the earlier step whose density it starts from; "": from atoms
+    """
 
     ecutwfc_ry: int
     kgrid: Grid
+    is_loose: bool = False
+    start: str = ""
     stage = Stage.GROUND_STATE
 
     @property
     def name(self) -> str:
         """Directory of the step."""
-        return f"scf-{self.ecutwfc_ry}Ry-{'x'.join(map(str, self.kgrid))}"
+        return scf_name(Rung(ecutwfc_ry=self.ecutwfc_ry, kgrid=self.kgrid, is_loose=self.is_loose))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -84,7 +84,7 @@ def _from_json(data: dict[str, Any]) -> Record:
 def _step_from_json(data: dict[str, Any]) -> Step:
     kind = data.pop("kind", "ScfStep")
     if kind == "ScfStep":
-        return ScfStep(ecutwfc_ry=data["ecutwfc_ry"], kgrid=tuple(data["kgrid"]))
+        return ScfStep(**{**data, "kgrid": tuple(data["kgrid"])})
     if kind in ("BandsStep", "PotentialStep", "SpectraStep"):
         ground_state = _step_from_json(data["ground_state"])
         if not isinstance(ground_state, ScfStep):

@@ -18,7 +18,7 @@ from farm.job import Outcome
 from farm.protocol import Protocol
 from farm.spectrum import DIRECTIONS
 from workers.bands import enlarge_nbnd
-from workers.convergence import Converged, GaveUp, Ladder, Next, Rung, make_ladder, next_rung
+from workers.convergence import GaveUp, Ladder, Next, Rung, make_ladder, next_rung
 from workers.history import (
     BandsDone,
     BandsStep,
@@ -32,6 +32,7 @@ from workers.history import (
     SpectraStep,
     Step,
     StepFailed,
+    scf_name,
 )
 
 MAX_BAND_RETRIES = 3
@@ -91,7 +92,7 @@ def next_step(history: History, plan: Plan) -> Step | Finished:
             advice=last.advice,
         )
     energies_ev = {
-        Rung(ecutwfc_ry=step.ecutwfc_ry, kgrid=step.kgrid): done.energy_ev / plan.n_atoms
+        _rung(step): done.energy_ev / plan.n_atoms
         for step, done in history
         if isinstance(step, ScfStep) and isinstance(done, ScfDone)
     }
@@ -102,14 +103,22 @@ def next_step(history: History, plan: Plan) -> Step | Finished:
             reason=f"ground state: {rung.reason}",
             diagnosis="ground_state_unconverged",
         )
-    scf = ScfStep(ecutwfc_ry=rung.rung.ecutwfc_ry, kgrid=rung.rung.kgrid)
     if isinstance(rung, Next):
-        return scf
-    assert isinstance(rung, Converged)  # noqa: S101  # the third of three types, for the type checker
+        return ScfStep(
+            ecutwfc_ry=rung.rung.ecutwfc_ry,
+            kgrid=rung.rung.kgrid,
+            is_loose=rung.rung.is_loose,
+            start=scf_name(rung.start) if rung.start else "",
+        )
+    scf = next(s for s, _ in history if isinstance(s, ScfStep) and _rung(s) == rung.rung)
     failed = any(isinstance(done, StepFailed) for _, done in history)
     if plan.reduced_basis and not failed:
         return _in_reduced_basis(history, plan, scf)
     return _by_nscf(history, plan, scf)
+
+
+def _rung(step: ScfStep) -> Rung:
+    return Rung(ecutwfc_ry=step.ecutwfc_ry, kgrid=step.kgrid, is_loose=step.is_loose)
 
 
 def _has_other_way(step: Step) -> bool:

@@ -49,7 +49,11 @@ class Workspace:
 
     def save_directory(self, step: ScfStep | BandsStep) -> Path:
         """Where pw.x saves density, bands and wavefunctions of a step."""
-        return self.directory / step.name / OUTDIR / f"{PREFIX}.save"
+        return self.save_directory_named(step.name)
+
+    def save_directory_named(self, name: str) -> Path:
+        """The same by the name of the step."""
+        return self.directory / name / OUTDIR / f"{PREFIX}.save"
 
     def potential_file(self, step: PotentialStep) -> Path:
         """Where pp.x leaves the local potential."""

@@ -24,6 +24,7 @@ from farm.kpoints import (
 )
 from farm.protocol import Protocol
 from farm.result import Correction
+from workers.convergence import loose_threshold_ry
 from workers.diagnosis import RunOutcome
 from workers.history import (
     BandsDone,
@@ -194,11 +195,16 @@ def pw_input(step: ScfStep | BandsStep, context: StepContext) -> PwInput:
         pseudo_dir="../pseudo/",
         ecutwfc_ry=ecutwfc_ry,
         ecutrho_ry=protocol.ecutrho_per_ecutwfc * ecutwfc_ry,
-        conv_thr_ry=protocol.scf_threshold_ry,
         electron_maxstep=protocol.max_scf_iterations,
     )
     if isinstance(step, ScfStep):
-        return common.evolve(kgrid=step.kgrid)
+        return common.evolve(
+            kgrid=step.kgrid,
+            conv_thr_ry=loose_threshold_ry(protocol, crystal.n_atoms, is_first=not step.start)
+            if step.is_loose
+            else protocol.scf_threshold_ry,
+            startingpot="file" if step.start else "atomic",
+        )
     kpoints, multiplicity = band_kpoints(step, context)
     return common.evolve(
         calculation="nscf",
@@ -238,10 +244,13 @@ def _session(step: ScfStep | BandsStep, context: StepContext) -> PwSession:
     workspace = context.workspace
 
     def prepare(save: Path) -> None:
+        # Copies, so that a run killed while writing leaves the density whole.
         if isinstance(step, BandsStep):
-            # A copy, so that a band calculation killed while writing leaves the density whole.
-            source = workspace.save_directory(step.ground_state)
-            for path in source.iterdir():
+            for path in workspace.save_directory(step.ground_state).iterdir():
+                shutil.copyfile(path, save / path.name)
+        elif step.start:
+            # Nothing else: numbers of another run must not be read as this one's.
+            for path in workspace.save_directory_named(step.start).glob("charge-density.*"):
                 shutil.copyfile(path, save / path.name)
 
     return PwSession(

@@ -263,10 +263,27 @@ def test_ladders_use_the_smaller_rung_that_agrees(diamond: Crystal, pw_x: Path, 
     seen: list[str] = []
     job = make_job(diamond, energy_tolerance_kcal_mol=1000.0, metal_gap_ev=50.0)
     result = compute(job, scratch=tmp_path, pseudo_dir=pw_x, on_progress=lambda _, text: seen.append(text))
-    assert seen[:2] == ["scf-30Ry-2x2x2", "scf-35Ry-2x2x2"]
+    assert seen[:2] == ["scf-30Ry-2x2x2", "scf-35Ry-2x2x2-loose"]
     assert seen[2].startswith("scf-30Ry-4")
+    assert seen[2].endswith("-loose")
     assert (result.parameters["ecutwfc_ry"], result.parameters["ground_state_kgrid"]) == (30, [2, 2, 2])
     assert result.parameters["ground_state_runs"] == 3
+
+
+def test_ground_state_is_that_of_a_ladder_without_cheap_rungs(
+    diamond: Crystal, pw_x: Path, tmp_path: Path
+) -> None:
+    job = make_job(diamond, energy_tolerance_kcal_mol=1.0, ground_state_kppa=700, ecutwfc_max_ry=80)
+    cheap = compute(job, scratch=tmp_path, pseudo_dir=pw_x)
+    names = [step.name for step in cheap.steps if step.stage is Stage.GROUND_STATE]
+    assert names[0].endswith("-loose")
+    (last,) = [name for name in names if not name.endswith("-loose")]
+    # The same rung, from atoms and alone.
+    cutoff, grid = int(last.split("-")[1].removesuffix("Ry")), cheap.parameters["ground_state_kgrid"]
+    alone = make_job(diamond, ground_state_kppa=700, ecutwfc_ry=cutoff)
+    reference = compute(alone, scratch=tmp_path, pseudo_dir=pw_x)
+    assert (reference.parameters["ground_state_kgrid"], cheap.parameters["ecutwfc_ry"]) == (grid, cutoff)
+    assert _distance(cheap, reference) < 5e-5
 
 
 def test_odd_electrons_are_a_metal_without_running(tmp_path: Path) -> None:

@@ -57,6 +57,13 @@ def _no_time_limit(pw_input: PwInput) -> PwInput | None:
     return pw_input.evolve(max_seconds=None, startingpot=start)
 
 
+def _from_atoms(pw_input: PwInput) -> PwInput | None:
+    # Of an scf run alone: a band calculation has nothing else to start from.
+    if pw_input.calculation != "scf" or pw_input.startingpot != "file":
+        return None
+    return pw_input.evolve(startingpot="atomic")
+
+
 def _identical(pw_input: PwInput) -> PwInput:
     return pw_input
 
@@ -67,6 +74,7 @@ _LONGER = Remedy(name="longer mixing history", change=_longer_mixing, clean=Fals
 _PARO = Remedy(name="parallel-orbital diagonalisation", change=_parallel_orbitals)
 _CG = Remedy(name="conjugate-gradient diagonalisation", change=_conjugate_gradients)
 _LEAVE_PARO = Remedy(name="leave the crashed diagonalisation", change=_leave_paro)
+_FROM_ATOMS = Remedy(name="from the densities of atoms", change=_from_atoms)
 _AGAIN = Remedy(name="the same again from a clean directory", change=_identical)
 
 REMEDIES: Mapping[str, tuple[Remedy[PwInput], ...]] = {
@@ -79,7 +87,7 @@ REMEDIES: Mapping[str, tuple[Remedy[PwInput], ...]] = {
     "symmetry": (Remedy(name="no symmetry", change=_no_symmetry),),
     "time_limit": (Remedy(name="no time limit", change=_no_time_limit, clean=False), _AGAIN),
     "out_of_memory": (Remedy(name="smaller subspace", change=_small_subspace),),
-    "files_corrupt": (_AGAIN,),
+    "files_corrupt": (_FROM_ATOMS, _AGAIN),
     "killed": (_AGAIN,),
     "silent": (_AGAIN,),
     "stopped_on_request": (_AGAIN,),
