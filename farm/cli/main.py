@@ -32,6 +32,7 @@ _OWN = {
     "pause": "farm.cli.control:pause",
     "prioritise": "farm.cli.control:prioritise",
     "protocols": "farm.cli.protocols:protocols",
+    "report": "farm.cli.report:report",
     "resume": "farm.cli.control:resume",
     "retry": "farm.cli.control:retry",
     "scheduler": "farm.cli.roles:scheduler",
@@ -43,7 +44,7 @@ _OWN = {
 }
 
 _SECTIONS = {
-    "Work": ["seed", "up", "status", "jobs", "show", "export"],
+    "Work": ["seed", "up", "status", "jobs", "show", "report", "export"],
     "Steer": ["pause", "resume", "prioritise", "cancel", "retry"],
     "Model": ["predict", "train", "checkpoints", "pull"],
     "Roles": ["scheduler", "worker", "writer", "trainer", "flower"],
