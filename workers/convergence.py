@@ -11,7 +11,7 @@ an earlier one. What falls too close to the tolerance is decided as published.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import prod
@@ -109,15 +109,21 @@ def loose_threshold_ry(protocol: Protocol, n_atoms: int, *, is_first: bool = Fal
     return max(protocol.scf_threshold_ry, share * tolerance_ev * n_atoms / RYDBERG_EV)
 
 
-def next_rung(energies_ev: Mapping[Rung, float], ladder: Ladder) -> Next | Converged | GaveUp:
-    """What to run next, given the total energy per atom (eV) of every rung run so far."""
+def next_rung(
+    energies_ev: Mapping[Rung, float], ladder: Ladder, without_density: Collection[Rung] = ()
+) -> Next | Converged | GaveUp:
+    """What to run next, given the total energy per atom (eV) of every rung so far.
+
+    without_density: rungs whose energy is known though they were not run
+    """
+    starts = [rung for rung in energies_ev if rung not in without_density]
     first = ladder.kgrids[0]
     if ladder.tolerance_ev is None:
-        return _settle(Rung(ecutwfc_ry=ladder.cutoffs_ry[0], kgrid=first), energies_ev)
+        return _settle(Rung(ecutwfc_ry=ladder.cutoffs_ry[0], kgrid=first), energies_ev, starts)
     if ladder.probe_kgrid is None and not energies_ev:
         # Most ladders end where they begin: then this is all of the first rung.
         return Next(Rung(ecutwfc_ry=ladder.cutoffs_ry[0], kgrid=first))
-    climb = _Climb(energies_ev, ladder.tolerance_ev)
+    climb = _Climb(energies_ev, starts, ladder.tolerance_ev)
     probes = [] if ladder.probe_kgrid is None else [(ladder.probe_kgrid, True, _PROBE_MARGIN)]
     stages = [*probes, (first, True, _LOOSE_MARGIN), (first, False, 0.0)]
     cutoff = climb.to_agreement(
@@ -127,7 +133,7 @@ def next_rung(energies_ev: Mapping[Rung, float], ladder: Ladder) -> Next | Conve
     )
     if isinstance(cutoff, Next | GaveUp):
         return cutoff
-    settled = _settle(Rung(ecutwfc_ry=cutoff, kgrid=first), energies_ev)
+    settled = _settle(Rung(ecutwfc_ry=cutoff, kgrid=first), energies_ev, starts)
     if isinstance(settled, Next):
         return settled  # the k-grid ladder starts from its density
     grid = climb.to_agreement(
@@ -140,20 +146,22 @@ def next_rung(energies_ev: Mapping[Rung, float], ladder: Ladder) -> Next | Conve
     )
     if isinstance(grid, Next | GaveUp):
         return grid
-    return _settle(Rung(ecutwfc_ry=cutoff, kgrid=grid), energies_ev)
+    return _settle(Rung(ecutwfc_ry=cutoff, kgrid=grid), energies_ev, starts)
 
 
-def _settle(rung: Rung, energies_ev: Mapping[Rung, float]) -> Next | Converged:
+def _settle(rung: Rung, energies_ev: Mapping[Rung, float], starts: Sequence[Rung]) -> Next | Converged:
     """A rung that is run to the protocol's threshold, now or already."""
-    return Converged(rung) if rung in energies_ev else Next(rung, _start(rung, energies_ev))
+    return Converged(rung) if rung in energies_ev else Next(rung, _start(rung, starts))
 
 
 def _start(rung: Rung, done: Iterable[Rung]) -> Rung | None:
     """Of the rungs that were run, the one whose density is closest: same cutoff, densest grid."""
 
-    def closeness(other: Rung) -> tuple[bool, bool, int, int]:
+    def closeness(other: Rung) -> tuple[bool, bool, int, int, bool]:
         same_cutoff = other.ecutwfc_ry == rung.ecutwfc_ry
-        return same_cutoff and other.kgrid == rung.kgrid, same_cutoff, prod(other.kgrid), other.ecutwfc_ry
+        same_grid = other.kgrid == rung.kgrid
+        size = prod(other.kgrid)
+        return same_cutoff and same_grid, same_cutoff, size, other.ecutwfc_ry, not other.is_loose
 
     return max(done, key=closeness, default=None)
 
@@ -163,6 +171,7 @@ class _Climb:
     """Comparing neighbouring rungs with what is known of their energies."""
 
     energies_ev: Mapping[Rung, float]
+    starts: Sequence[Rung]
     tolerance_ev: float
 
     def to_agreement(
@@ -196,7 +205,7 @@ class _Climb:
             # An energy to the protocol's threshold serves where a loose one would.
             known = self.energies_ev.get(replace(rung, is_loose=False), self.energies_ev.get(rung))
             if known is None:
-                return Next(rung, _start(rung, self.energies_ev))
+                return Next(rung, _start(rung, self.starts))
             energies_ev.append(known)
         return abs(energies_ev[1] - energies_ev[0])
 

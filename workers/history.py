@@ -69,9 +69,13 @@ class PotentialStep:
 
 @dataclass(frozen=True, kw_only=True)
 class SpectraStep:
-    """Bands in a reduced basis and the response, all rungs, in one process."""
+    """Bands in a reduced basis and the response, all rungs, in one process.
+
+    check_kgrid: grid on which the total energy is wanted beside that of the ground state
+    """
 
     ground_state: ScfStep
+    check_kgrid: Grid | None = None
     stage = Stage.RESPONSE
     name = "spectra"
 
@@ -133,6 +137,7 @@ class SpectraDone:
     kgrid_similarity:  SC of the grid before to the last one, x, y, z; None where there was one grid
     kgrid_converged:   whether they agree; None where that was not asked
     bands_cpu_s:       CPU seconds of the process that went into bands
+    energy_change_ev:  of the cell, from the ground state's grid to ``check_kgrid``
     """
 
     bands: BandsDone
@@ -144,6 +149,7 @@ class SpectraDone:
     kgrid_converged: bool | None
     bands_cpu_s: float
     response: ResponseDone | None
+    energy_change_ev: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -91,8 +91,10 @@ def _step_from_json(data: dict[str, Any]) -> Step:
             raise ValueError("a ground state is an scf run")
         if kind == "BandsStep":
             return BandsStep(ground_state=ground_state, nbnd=data["nbnd"])
-        other = PotentialStep if kind == "PotentialStep" else SpectraStep
-        return other(ground_state=ground_state)
+        if kind == "PotentialStep":
+            return PotentialStep(ground_state=ground_state)
+        check = data.get("check_kgrid")
+        return SpectraStep(ground_state=ground_state, check_kgrid=tuple(check) if check else None)
     if kind == "ResponseStep":
         bands = _step_from_json({"kind": "BandsStep", **data["bands"]})
         if isinstance(bands, BandsStep):

@@ -10,7 +10,8 @@ The second way is for ``bands = "nscf"``, and for a crystal on which the first h
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from farm.basis import estimate_nbnd
 from farm.crystal import Crystal
@@ -18,7 +19,7 @@ from farm.job import Outcome
 from farm.protocol import Protocol
 from farm.spectrum import DIRECTIONS
 from workers.bands import enlarge_nbnd
-from workers.convergence import GaveUp, Ladder, Next, Rung, make_ladder, next_rung
+from workers.convergence import GaveUp, Grid, Ladder, Next, Rung, make_ladder, next_rung
 from workers.history import (
     BandsDone,
     BandsStep,
@@ -38,6 +39,8 @@ from workers.history import (
 MAX_BAND_RETRIES = 3
 # Bands that end this far above the spectrum are still accepted after the last retry.
 _LEAST_MARGIN_EV = 2.0
+# Larger changes of the energy, in tolerances, move the density: the sum of the bands is not all of them.
+_BELIEVED_CHANGE = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,30 +94,73 @@ def next_step(history: History, plan: Plan) -> Step | Finished:
             diagnosis=last.diagnosis,
             advice=last.advice,
         )
-    energies_ev = {
-        _rung(step): done.energy_ev / plan.n_atoms
-        for step, done in history
-        if isinstance(step, ScfStep) and isinstance(done, ScfDone)
-    }
-    rung = next_rung(energies_ev, plan.ladder)
+    spectra = [done for _, done in history if isinstance(done, SpectraDone)]
+    if spectra and spectra[-1].response is None:
+        return _metal(spectra[-1].bands, plan)
+    run_ev = _run_energies_ev(history, plan)
+    energies_ev = {**_energies_by_bands_ev(history, plan, run_ev), **run_ev}
+    rung = next_rung(energies_ev, plan.ladder, without_density=energies_ev.keys() - run_ev.keys())
     if isinstance(rung, GaveUp):
         return Finished(
             outcome=Outcome.UNCONVERGED,
             reason=f"ground state: {rung.reason}",
             diagnosis="ground_state_unconverged",
         )
+    failed = any(isinstance(done, StepFailed) for _, done in history)
+    by_reduced_basis = plan.reduced_basis and not failed
     if isinstance(rung, Next):
+        ground_state = _only_next_grid(rung, history)
+        if by_reduced_basis and ground_state is not None:
+            # The bands, which are wanted anyway, tell what the energy on the next grid would be.
+            return _in_reduced_basis(history, plan, ground_state, rung.rung.kgrid)
         return ScfStep(
             ecutwfc_ry=rung.rung.ecutwfc_ry,
             kgrid=rung.rung.kgrid,
             is_loose=rung.rung.is_loose,
             start=scf_name(rung.start) if rung.start else "",
         )
-    scf = next(s for s, _ in history if isinstance(s, ScfStep) and _rung(s) == rung.rung)
-    failed = any(isinstance(done, StepFailed) for _, done in history)
-    if plan.reduced_basis and not failed:
-        return _in_reduced_basis(history, plan, scf)
-    return _by_nscf(history, plan, scf)
+    scf = _scf_of(rung.rung, history)
+    return _in_reduced_basis(history, plan, scf) if by_reduced_basis else _by_nscf(history, plan, scf)
+
+
+def _run_energies_ev(history: History, plan: Plan) -> dict[Rung, float]:
+    """Total energy per atom of every rung that was run, eV."""
+    return {
+        _rung(step): done.energy_ev / plan.n_atoms
+        for step, done in history
+        if isinstance(step, ScfStep) and isinstance(done, ScfDone)
+    }
+
+
+def _energies_by_bands_ev(history: History, plan: Plan, run_ev: Mapping[Rung, float]) -> dict[Rung, float]:
+    """The same of grids that only bands were made for, where the change is small enough for that."""
+    found = {}
+    for step, done in history:
+        if not isinstance(step, SpectraStep) or not isinstance(done, SpectraDone):
+            continue
+        if step.check_kgrid is None or done.energy_change_ev is None:
+            continue
+        change_ev = done.energy_change_ev / plan.n_atoms
+        if abs(change_ev) < _BELIEVED_CHANGE * (plan.ladder.tolerance_ev or 0.0):
+            ground_state = _rung(step.ground_state)
+            found[replace(ground_state, kgrid=step.check_kgrid, is_loose=True)] = (
+                run_ev[ground_state] + change_ev
+            )
+    return found
+
+
+def _only_next_grid(wanted: Next, history: History) -> ScfStep | None:
+    """The ground state whose next denser grid is all that a ladder wants; None: it wants something else."""
+    start, rung = wanted.start, wanted.rung
+    if start is None or start.is_loose or not rung.is_loose or start.ecutwfc_ry != rung.ecutwfc_ry:
+        return None
+    ground_state = _scf_of(start, history)
+    tried = any(isinstance(s, SpectraStep) and s.ground_state == ground_state for s, _ in history)
+    return None if tried else ground_state
+
+
+def _scf_of(rung: Rung, history: History) -> ScfStep:
+    return next(step for step, _ in history if isinstance(step, ScfStep) and _rung(step) == rung)
 
 
 def _rung(step: ScfStep) -> Rung:
@@ -125,25 +171,33 @@ def _has_other_way(step: Step) -> bool:
     return isinstance(step, PotentialStep | SpectraStep)
 
 
-def _in_reduced_basis(history: History, plan: Plan, scf: ScfStep) -> Step | Finished:
-    step, done = history[-1]
-    if isinstance(done, SpectraDone):
-        if done.response is None:
-            return _metal(done.bands, plan)
-        if done.kgrid_converged is False:
-            similarity = min(done.kgrid_similarity or (0.0,))
-            grid = "x".join(map(str, done.kgrids[-1]))
-            return Finished(
-                outcome=Outcome.UNCONVERGED,
-                reason=f"k-grid: spectra on {grid} agree with those before to SC {similarity:.3f} only",
-                diagnosis="kgrid_unconverged",
-            )
-        return _judge(done.response, plan)
-    return (
-        SpectraStep(ground_state=scf)
-        if isinstance(step, PotentialStep)
-        else PotentialStep(ground_state=scf)
-    )
+def _in_reduced_basis(
+    history: History, plan: Plan, scf: ScfStep, check_kgrid: Grid | None = None
+) -> Step | Finished:
+    """Potential, then spectra, of a ground state; and what they say in the end."""
+    made: set[type] = set()
+    for step, done in history:
+        if not isinstance(step, PotentialStep | SpectraStep) or step.ground_state != scf:
+            continue
+        made.add(type(step))
+        if isinstance(done, SpectraDone):
+            return _judge_spectra(done, plan)
+    if PotentialStep not in made:
+        return PotentialStep(ground_state=scf)
+    return SpectraStep(ground_state=scf, check_kgrid=check_kgrid)
+
+
+def _judge_spectra(done: SpectraDone, plan: Plan) -> Finished:
+    if done.kgrid_converged is False:
+        similarity = min(done.kgrid_similarity or (0.0,))
+        grid = "x".join(map(str, done.kgrids[-1]))
+        return Finished(
+            outcome=Outcome.UNCONVERGED,
+            reason=f"k-grid: spectra on {grid} agree with those before to SC {similarity:.3f} only",
+            diagnosis="kgrid_unconverged",
+        )
+    assert done.response is not None  # noqa: S101  # metals have ended before, for the type checker
+    return _judge(done.response, plan)
 
 
 def _metal(bands: BandsDone, plan: Plan) -> Finished:

@@ -13,6 +13,7 @@ from pathlib import Path
 from farm.kpoints import IntArray
 from farm.protocol import Protocol
 from workers.attempts import run_attempts
+from workers.convergence import Grid
 from workers.gmax import LadderVerdict, judge_ladder
 from workers.history import Done, ResponseDone, StepFailed
 from workers.launcher import Usage
@@ -39,10 +40,12 @@ def run_spectra(
     directory: Path,
     protocol: Protocol,
     grid_basis: IntArray,
+    energy_grids: tuple[Grid, Grid] | None,
     cancelled: threading.Event,
 ) -> tuple[Done, Usage]:
     """Bands in a reduced basis and all rungs, from a ground state's save directory and its potential.
 
+    ``energy_grids``: between which the change of the total energy is wanted, of the save's cell
     ``grid_basis``: rows are the vectors of the save's cell in those of the cell that the k-grid is for.
 
     Raises LeaseLostError when ``cancelled`` is set.
@@ -50,6 +53,8 @@ def run_spectra(
     (directory / _PROTOCOL_FILE).write_text(json.dumps(protocol.to_dict()), encoding="utf-8")
     argv = [sys.executable, "-m", "workers.cli.spectra", str(save_directory.resolve())]
     argv += ["--potential", str(potential.resolve()), "--protocol", _PROTOCOL_FILE, "--out", RESPONSE_FILE]
+    if energy_grids is not None:
+        argv += ["--energy-grids", " ".join(str(n) for grid in energy_grids for n in grid)]
     argv += ["--grid-basis", " ".join(str(int(n)) for n in grid_basis.ravel())]
     return _run("spectra", argv, directory, partial(_read_spectra, directory, protocol), cancelled)
 

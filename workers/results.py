@@ -124,12 +124,12 @@ def _parameters(context: StepContext) -> dict[str, Any]:
                 "bands_reach_ev": done.top_ev,
                 "bands_threshold_ry": BANDS_THRESHOLD_RY,
             }
-        elif isinstance(done, SpectraDone):
-            parameters |= _reduced_basis_parameters(done)
+        elif isinstance(step, SpectraStep) and isinstance(done, SpectraDone):
+            parameters |= _reduced_basis_parameters(step, done)
     return parameters
 
 
-def _reduced_basis_parameters(done: SpectraDone) -> dict[str, Any]:
+def _reduced_basis_parameters(step: SpectraStep, done: SpectraDone) -> dict[str, Any]:
     parameters: dict[str, Any] = {
         "bands": "reduced-basis",
         "response_kgrid": list(done.kgrids[-1]),
@@ -143,6 +143,11 @@ def _reduced_basis_parameters(done: SpectraDone) -> dict[str, Any]:
         "reduced_basis_size": done.accuracy.n_functions,
         "reduced_basis_samples": done.accuracy.n_samples,
     }
+    if done.energy_change_ev is not None:
+        parameters |= {
+            "ground_state_check_kgrid": list(step.check_kgrid or ()),
+            "ground_state_energy_change_ev": done.energy_change_ev,
+        }
     if done.kgrid_similarity is not None:
         parameters |= {
             "kgrids": [list(grid) for grid in done.kgrids],

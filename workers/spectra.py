@@ -85,6 +85,7 @@ def load_spectra(path: Path) -> SpectraDone:
                 kgrid_converged=bool(data["kgrid_converged"]) if "kgrid_converged" in data else None,
                 bands_cpu_s=float(data["bands_cpu_seconds"]),
                 response=None,
+                energy_change_ev=float(data["energy_change_ev"]) if "energy_change_ev" in data else None,
             )
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise CalculationError(f"spectra: {path.name} is not complete: {error!r}") from error

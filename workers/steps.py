@@ -115,8 +115,9 @@ def _in_reduced_basis(step: PotentialStep | SpectraStep, context: StepContext) -
             done = StepFailed(reason=attempted.reason, diagnosis="potential_failed")
     else:
         potential = workspace.potential_file(PotentialStep(ground_state=step.ground_state))
+        grids = (step.ground_state.kgrid, step.check_kgrid) if step.check_kgrid else None
         done, usage = run_spectra(
-            save, potential, directory, context.protocol, context.cell.basis, context.cancelled
+            save, potential, directory, context.protocol, context.cell.basis, grids, context.cancelled
         )
     if not isinstance(done, StepFailed):
         return Record(step=step, done=done, usage=usage)

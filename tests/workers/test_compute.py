@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,10 @@ from farm.protocol import PRESETS
 from farm.result import Result
 from farm.spectrum import similarity_coefficient
 from workers.compute import compute
+from workers.qe.inputs import PwInput
+from workers.qe.jobs import PwSession
 from workers.scratch import failed_directory
+from workers.supervise import run_pw
 
 CRUDE = {
     "ecutwfc_ry": 30,
@@ -263,11 +267,43 @@ def test_ladders_use_the_smaller_rung_that_agrees(diamond: Crystal, pw_x: Path, 
     seen: list[str] = []
     job = make_job(diamond, energy_tolerance_kcal_mol=1000.0, metal_gap_ev=50.0)
     result = compute(job, scratch=tmp_path, pseudo_dir=pw_x, on_progress=lambda _, text: seen.append(text))
-    assert seen[:2] == ["scf-30Ry-2x2x2", "scf-35Ry-2x2x2-loose"]
-    assert seen[2].startswith("scf-30Ry-4")
-    assert seen[2].endswith("-loose")
+    # The bands tell what the energy on the next grid would be.
+    assert seen == ["scf-30Ry-2x2x2", "scf-35Ry-2x2x2-loose", "potential", "spectra"]
     assert (result.parameters["ecutwfc_ry"], result.parameters["ground_state_kgrid"]) == (30, [2, 2, 2])
-    assert result.parameters["ground_state_runs"] == 3
+    assert result.parameters["ground_state_runs"] == 2
+
+
+def test_energy_on_the_next_grid_is_that_of_pw(
+    diamond: Crystal, pw_x: Path, tmp_path: Path, pw_input: PwInput, make_session: Callable[..., PwSession]
+) -> None:
+    job = make_job(diamond, energy_tolerance_kcal_mol=1000.0, ground_state_kppa=128)
+    result = compute(job, scratch=tmp_path / "scratch", pseudo_dir=pw_x)
+    grids = result.parameters["ground_state_kgrid"], result.parameters["ground_state_check_kgrid"]
+    assert np.prod(grids[1]) > np.prod(grids[0])
+    energies_ev = []
+    for name, grid in zip(("first", "next"), grids, strict=True):
+        run = pw_input.evolve(ecutwfc_ry=30, ecutrho_ry=120, kgrid=tuple(grid))
+        energies_ev.append(run_pw(make_session(run, step=name)).energy_ev)
+    expected_ev = energies_ev[1] - energies_ev[0]
+    assert abs(expected_ev) > 0.005
+    assert result.parameters["ground_state_energy_change_ev"] == pytest.approx(expected_ev, abs=0.002)
+
+
+def test_next_grid_is_run_where_the_bands_say_that_it_matters(
+    diamond: Crystal, pw_x: Path, tmp_path: Path
+) -> None:
+    seen: list[str] = []
+    job = make_job(
+        diamond, energy_tolerance_kcal_mol=3.0, ecutwfc_ry=60, ecutwfc_max_ry=80, ground_state_kppa=16
+    )
+    result = compute(job, scratch=tmp_path, pseudo_dir=pw_x, on_progress=lambda _, text: seen.append(text))
+    first = seen.index("spectra")
+    assert seen[first + 1].endswith("-loose")
+    assert seen[-2:] == ["potential", "spectra"]
+    grid = "x".join(map(str, result.parameters["ground_state_kgrid"]))
+    assert grid != "2x2x2"
+    assert f"scf-60Ry-{grid}" in seen
+    assert result.rpa is not None
 
 
 def test_ground_state_is_that_of_a_ladder_without_cheap_rungs(

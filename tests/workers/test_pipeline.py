@@ -204,3 +204,91 @@ def test_next_count_grows_with_what_is_missing() -> None:
     assert enlarge_nbnd(20, 20.0, 25.0) > enlarge_nbnd(20, 23.0, 25.0)
     # Si: 24 bands reach 25 eV, 20 bands 21.5 eV.
     assert 24 <= enlarge_nbnd(20, 21.5, 25.0) <= 26
+
+
+LADDER = Ladder(
+    cutoffs_ry=(60, 65), kgrids=((4, 4, 4), (6, 6, 6), (8, 8, 8)), tolerance_ev=0.04, probe_kgrid=(2, 2, 2)
+)
+CLIMBING = replace(REDUCED, ladder=LADDER)
+
+
+def scf(cutoff: int, n: int, energy_per_atom_ev: float = 0.0, **more: object) -> tuple[Step, Done]:
+    step = ScfStep(ecutwfc_ry=cutoff, kgrid=(n, n, n), **more)  # type: ignore[arg-type]
+    return step, ScfDone(energy_ev=energy_per_atom_ev * PLAN.n_atoms)
+
+
+CUTOFF_FOUND = [
+    scf(60, 2, is_loose=True),
+    scf(65, 2, is_loose=True, start="scf-60Ry-2x2x2-loose"),
+    scf(60, 4, start="scf-60Ry-2x2x2-loose"),
+]
+GROUND_STATE = CUTOFF_FOUND[-1][0]
+assert isinstance(GROUND_STATE, ScfStep)
+AFTER_POTENTIAL = [*CUTOFF_FOUND, (PotentialStep(ground_state=GROUND_STATE), PotentialDone())]
+
+
+def checked(change_per_atom_ev: float | None) -> tuple[Step, Done]:
+    """Spectra whose bands say how the energy changes on the next grid."""
+    done = spectra(response=CONVERGED)[1]
+    assert isinstance(done, SpectraDone)
+    change_ev = None if change_per_atom_ev is None else change_per_atom_ev * PLAN.n_atoms
+    step = SpectraStep(ground_state=GROUND_STATE, check_kgrid=(6, 6, 6))
+    return step, replace(done, energy_change_ev=change_ev)
+
+
+def test_steps_of_a_ladder_start_from_the_ones_before() -> None:
+    for i, (step, _) in enumerate(CUTOFF_FOUND):
+        assert next_step(CUTOFF_FOUND[:i], CLIMBING) == step
+
+
+def test_bands_tell_the_energy_on_the_next_grid() -> None:
+    assert next_step(CUTOFF_FOUND, CLIMBING) == AFTER_POTENTIAL[-1][0]
+    assert next_step(AFTER_POTENTIAL, CLIMBING) == checked(None)[0]
+    assert next_step([*AFTER_POTENTIAL, checked(0.001)], CLIMBING) == Finished(outcome=Outcome.DONE)
+
+
+def test_next_grid_is_run_where_the_energy_changes() -> None:
+    history = [*AFTER_POTENTIAL, checked(0.07)]
+    denser = scf(60, 8, 0.071, is_loose=True, start="scf-60Ry-4x4x4")
+    assert next_step(history, CLIMBING) == denser[0]
+    # 6x6x6 and 8x8x8 agree: the smaller becomes the ground state, and is run now.
+    ground_state = scf(60, 6, 0.07, start="scf-60Ry-8x8x8-loose")
+    assert next_step([*history, denser], CLIMBING) == ground_state[0]
+    history += [denser, ground_state]
+    assert isinstance(ground_state[0], ScfStep)
+    potential = PotentialStep(ground_state=ground_state[0])
+    assert next_step(history, CLIMBING) == potential
+    history.append((potential, PotentialDone()))
+    # Its own grid has been checked: 8x8x8 was run.
+    again = SpectraStep(ground_state=ground_state[0])
+    assert next_step(history, CLIMBING) == again
+    last = again, spectra(response=CONVERGED)[1]
+    assert next_step([*history, last], CLIMBING) == Finished(outcome=Outcome.DONE)
+
+
+def test_large_change_by_the_bands_is_not_believed() -> None:
+    expected = scf(60, 6, is_loose=True, start="scf-60Ry-4x4x4")[0]
+    assert next_step([*AFTER_POTENTIAL, checked(-3.0)], CLIMBING) == expected
+
+
+def test_change_close_to_the_tolerance_is_settled_by_pw() -> None:
+    history = [*AFTER_POTENTIAL, checked(0.0395)]
+    tight = scf(60, 6, 0.0395, start="scf-60Ry-4x4x4")
+    assert next_step(history, CLIMBING) == tight[0]
+    assert next_step([*history, tight], CLIMBING) == Finished(outcome=Outcome.DONE)
+
+
+def test_without_a_reduced_basis_the_next_grid_is_run() -> None:
+    expected = scf(60, 6, is_loose=True, start="scf-60Ry-4x4x4")[0]
+    assert next_step(CUTOFF_FOUND, replace(CLIMBING, reduced_basis=False)) == expected
+    failed: tuple[Step, Done] = (checked(None)[0], StepFailed(reason="no basis"))
+    assert next_step([*AFTER_POTENTIAL, failed], CLIMBING) == expected
+
+
+def test_metal_ends_a_ladder_that_has_not_ended() -> None:
+    step, done = checked(0.5)
+    assert isinstance(done, SpectraDone)
+    metal = replace(done, response=None, bands=replace(done.bands, gap_indirect_ev=-0.2))
+    end = next_step([*AFTER_POTENTIAL, (step, metal)], CLIMBING)
+    assert isinstance(end, Finished)
+    assert end.outcome is Outcome.METAL

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,20 @@ if TYPE_CHECKING:
 
 _PATH = click.Path(path_type=Path, dir_okay=False)
 _FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+def _grids(
+    ctx: click.Context,  # noqa: ARG001 - click's signature
+    parameter: click.Parameter,  # noqa: ARG001 - click's signature
+    text: str | None,
+) -> tuple[tuple[int, int, int], tuple[int, int, int]] | None:
+    if text is None:
+        return None
+    words = text.split()
+    if len(words) != 6 or not all(word.isdecimal() and int(word) > 0 for word in words):
+        raise click.BadParameter("give six positive integers, the divisions of two grids")
+    a, b, c, d, e, f = map(int, words)
+    return (a, b, c), (d, e, f)
 
 
 def _basis(ctx: click.Context, parameter: click.Parameter, text: str) -> list[list[int]]:  # noqa: ARG001 - click's signature
@@ -43,6 +58,12 @@ def _basis(ctx: click.Context, parameter: click.Parameter, text: str) -> list[li
     callback=_basis,
     help="The k-grid is that of another cell: nine integers, the vectors of this cell in those of it.",
 )
+@click.option(
+    "--energy-grids",
+    metavar="INTEGERS",
+    callback=_grids,
+    help="Also say how the total energy changes between two grids: six integers.",
+)
 @click.option("--out", type=_PATH, help="Write FILE.npz, FILE.h5 or FILE.json.")
 @click.option("--plot", type=_PATH, help="Write a figure of the spectra (png, pdf, svg).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -53,6 +74,7 @@ def spectra(
     pseudo_dir: Path | None,
     potential: Path | None,
     grid_basis: list[list[int]],
+    energy_grids: tuple[tuple[int, int, int], tuple[int, int, int]] | None,
     out: Path | None,
     plot: Path | None,
     as_json: bool,
@@ -91,6 +113,7 @@ def spectra(
     pseudos = read_pseudopotentials(save, pseudo_dir)
     local = _potential_by_pp(save_dir) if potential is None else read_local_potential(potential)
     request, response_request = spectra_output.requests(save, chosen, np.array(grid_basis))
+    request = replace(request, energy_grids=energy_grids)
     result = compute_spectra(save, pseudos, local, request, response_request, on_progress=progress())
     last = result.grids[-1]
     document = spectra_output.bands_document(result, request.path)

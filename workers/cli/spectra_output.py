@@ -52,7 +52,7 @@ def requests(save: Save, protocol: Protocol, grid_basis: IntArray) -> tuple[Grid
 def bands_document(result: Spectra, path: BandPath | None) -> dict[str, Any]:
     """Plain values of the last grid's bands and of all grids.
 
-    ``kgrid_converged`` where that was asked, ``path_*`` where there is a path.
+    ``kgrid_converged`` and ``energy_change_ev`` where that was asked, ``path_*`` where there is a path.
     """
     last = result.grids[-1]
     bands, trained = last.bands, last.bands.trained
@@ -75,6 +75,8 @@ def bands_document(result: Spectra, path: BandPath | None) -> dict[str, Any]:
     }
     if result.converged is not None:
         found["kgrid_converged"] = result.converged
+    if result.energy_change_ev is not None:
+        found["energy_change_ev"] = result.energy_change_ev
     if path is not None:
         n_valence = save.n_valence[0]
         filled = max(
@@ -107,4 +109,6 @@ def summary(result: Spectra) -> str:
         lines.append(f"SC between the last two grids {np.min(last.similarity):.4f}{agree}")
     if last.response is None:
         lines.append(f"a metal, or nearly: indirect gap {save.gap_indirect_ev:.3f} eV; no response")
+    if result.energy_change_ev is not None:
+        lines.append(f"total energy of the cell changes by {result.energy_change_ev * 1e3:.2f} meV")
     return "\n".join(lines)

@@ -11,6 +11,7 @@ from farm.crystal import Crystal
 from farm.kpoints import FloatArray, IntArray, SpaceGroup, grid_divisions, shifted_grid, space_group
 from farm.spectrum import similarity_coefficient
 from workers.reduced_basis.bands import BandsRequest, Progress, ReducedBands, compute_bands
+from workers.reduced_basis.grid_energy import energy_change_ev
 from workers.reduced_basis.inversion import with_centre_at_origin
 from workers.reduced_basis.path import BandPath
 from workers.reduced_basis.training import BandTolerance
@@ -34,6 +35,8 @@ class GridRequest:
     path:       of the band structure; None: there is none
     similarity: SC that the spectra of two grids must reach; None: the first grid is the last
     kppa_max:   no grid is denser
+    energy_grids: grids of the ground state, of the save's cell, between which the change of the total
+                energy is wanted
     """
 
     kppa: int
@@ -46,6 +49,7 @@ class GridRequest:
     path: BandPath | None = None
     similarity: float | None = None
     kppa_max: int = 0
+    energy_grids: tuple[Divisions, Divisions] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,11 +72,13 @@ class Spectra:
 
     bands_cpu_s: CPU seconds that went into bands, of all grids
     converged:   whether the last two grids agreed; None where that was not asked
+    energy_change_ev: of the cell, between the two ``energy_grids``
     """
 
     grids: tuple[GridResult, ...]
     bands_cpu_s: float
     converged: bool | None
+    energy_change_ev: float | None = None
 
 
 def compute_spectra(
@@ -96,10 +102,18 @@ def compute_spectra(
         replace(crystal, lattice_angstrom=tuple(map(tuple, lattice.tolist()))), request.kppa, even=True
     )
     grids: list[GridResult] = []
-    bands_cpu_s, converged = 0.0, None
+    bands_cpu_s, converged, change_ev = 0.0, None, None
     while converged is None:
         start = time.process_time()
         bands = _bands(ground_state, pseudos, potential, group, divisions, request, grids, on_progress)
+        if request.energy_grids is not None and not grids:
+            change_ev = energy_change_ev(
+                bands.trained.basis,
+                request.energy_grids,
+                ground_state.reciprocal,
+                group.point_group,
+                ground_state.n_valence[0],
+            )
         bands_cpu_s += time.process_time() - start
         response = None
         if bands.save.gap_indirect_ev >= request.metal_gap_ev:
@@ -120,7 +134,9 @@ def compute_spectra(
         divisions = _doubled(divisions)
         if converged is None and _kppa(divisions, crystal) > request.kppa_max:
             converged = False
-    return Spectra(grids=tuple(grids), bands_cpu_s=bands_cpu_s, converged=converged)
+    return Spectra(
+        grids=tuple(grids), bands_cpu_s=bands_cpu_s, converged=converged, energy_change_ev=change_ev
+    )
 
 
 def _bands(
