@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from farm.errors import StoreError
 from farm.job import Outcome, Stage
 
 # The row of the sum over all stages.
@@ -35,8 +36,9 @@ class Told(NamedTuple):
 def tally(results: Iterable[Told]) -> dict[str, Any]:
     """The document of ``farm report --json``.
 
-    Lists are ordered by what counts most: remedies by how often they were tried, what is not done by how
-    many materials it concerns.
+    Stages come in their order, those that nothing was measured of left out, and last all together.
+    Other lists are ordered by what counts most: remedies by how often they were tried, what is not done
+    by how many materials it concerns. Raises StoreError where a text is damaged.
     """
     outcomes: Counter[str] = Counter()
     measured: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
@@ -45,9 +47,10 @@ def tally(results: Iterable[Told]) -> dict[str, Any]:
     for told in results:
         outcomes[told.outcome] += 1
         for stage, costs in _costs(told).items():
-            for measure, value in costs.items():
-                measured[stage][measure].append(value)
-        for correction in _list(told.corrections):
+            for measure in MEASURES:
+                if measure in costs:
+                    measured[stage][measure].append(costs[measure])
+        for correction in _list(told, told.corrections):
             remedies[correction["diagnosis"], correction["remedy"]][correction.get("worked")] += 1
         if told.outcome != Outcome.DONE:
             ended = not_done.setdefault((told.outcome, told.diagnosis), _ended(told))
@@ -79,19 +82,24 @@ def _ended(told: Told) -> dict[str, Any]:
     }
 
 
-def _list(text: str) -> list[dict[str, Any]]:
+def _list(told: Told, text: str) -> list[dict[str, Any]]:
     # Most results have no corrections, and metals by their electron count cost nothing.
-    return [] if text in ("", "[]") else json.loads(text)
+    if text in ("", "[]"):
+        return []
+    try:
+        parsed: list[dict[str, Any]] = json.loads(text)
+    except ValueError as error:
+        fix = "If the store's file was damaged, restore it from a copy; else compute this one again"
+        raise StoreError(f"the record of {told.material} is damaged: {error}", fix=fix) from error
+    return parsed
 
 
-def _costs(told: Told) -> dict[str, dict[str, float]]:
+def _costs(told: Told) -> dict[str, dict[str, Any]]:
     """Stage -> measure -> value of one result; without disk where its steps are not told."""
-    costs = {
-        stage["stage"]: {measure: stage[measure] for measure in MEASURES if measure in stage}
-        for stage in _list(told.stages)
-    }
-    for step in _list(told.steps):
+    costs = {stage["stage"]: stage for stage in _list(told, told.stages)}
+    for step in _list(told, told.steps):
         of_stage = costs.setdefault(step["stage"], {})
+        # Between steps wavefunctions are deleted: the sum was never there at one time.
         of_stage["disk_mb"] = max(of_stage.get("disk_mb", 0.0), step["disk_mb"])
     if costs:
         total: dict[str, float] = {}

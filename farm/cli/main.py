@@ -48,7 +48,7 @@ _SECTIONS = {
     "Steer": ["pause", "resume", "prioritise", "cancel", "retry"],
     "Model": ["predict", "train", "checkpoints", "pull"],
     "Roles": ["scheduler", "worker", "writer", "trainer", "flower"],
-    "Tools": ["doctor", "protocols", "response"],
+    "Tools": ["doctor", "protocols", "diagnose", "spectra", "response"],
 }
 
 

@@ -176,10 +176,9 @@ class Store:
         for start in range(0, self.n_rows, TEXT_BLOCK_ROWS):
             stop = min(start + TEXT_BLOCK_ROWS, self.n_rows)
             with hdf5_errors(self.path, f"reading texts of rows {start} to {stop - 1}"):
-                block = list(read_columns(self._file, start, stop, wanted))
-            for index, texts in enumerate(block, start=start):
-                if index in current:
-                    yield tuple(text.decode() for text in texts)
+                texts = enumerate(read_columns(self._file, start, stop, wanted), start=start)
+                block = [tuple(text.decode() for text in row) for i, row in texts if i in current]
+            yield from block
 
     def ladder(self, index: int) -> tuple[LadderStep, ...]:
         """Every rung of a row's local-field ladder."""
