@@ -41,8 +41,15 @@ _RESPONSE_S_PER_GIGA_WAVE = 51.0
 _RESPONSE_S_PER_GIGA_PAIR_DENSITY = 0.52
 _RESPONSE_S_PER_GIGA_OUTER = 0.31
 
-# The published convergence ladder reruns the ground state at two or three cutoffs and two grids.
-_LADDER_RUNS = 5
+# The convergence ladder: cutoffs on a coarse grid, most often two, together so many runs; then the ground
+# state from their density.
+_PROBE_KPPA = 150
+_PROBE_RUNS = 1.3
+_SHARE_FROM_DENSITY = 0.8
+# Where there are no bands in a reduced basis to tell, one run on the next k-grid, which has more points.
+_NEXT_GRID_RUNS = 0.75
+# Eigenvalues alone, on the ground state's k-grid and the next, cost this share of a solution.
+_ENERGIES_SHARE = 0.6 * 2.3
 
 # A grid that is doubled once has nine times the points of the first, both counted.
 _DOUBLED_ONCE = 9
@@ -85,6 +92,10 @@ def predict_cost(crystal: Crystal, protocol: Protocol) -> CostEstimate:
         n_kpoints_scf=_count_irreducible(
             grid_divisions(cell, protocol.ground_state_kppa, even=False), space_group(cell).point_group
         ),
+        n_kpoints_probe=_count_irreducible(
+            grid_divisions(cell, min(_PROBE_KPPA, protocol.ground_state_kppa), even=False),
+            space_group(cell).point_group,
+        ),
         n_kpoints=_count_response_kpoints(crystal, protocol),
         n_g=count_plane_waves(volume, protocol.gmax_max_mry / MRY_PER_RY),
         is_real=space_group(crystal).inversions.size > 0,
@@ -115,6 +126,7 @@ class _Size:
     n_waves: float
     n_grid: float
     n_kpoints_scf: int
+    n_kpoints_probe: int
     n_kpoints: int
     n_g: float
     is_real: bool
@@ -126,10 +138,15 @@ class _Size:
 
 
 def _ground_state_s(size: _Size, protocol: Protocol) -> float:
-    runs = 1 if protocol.energy_tolerance_kcal_mol is None else _LADDER_RUNS
     subspace = size.n_filled**2 * size.n_waves * 1e-9
     per_kpoint = _SCF_S_PER_GIGA_FFT * size.n_filled * size.giga_fft + _SCF_S_PER_GIGA_SUBSPACE * subspace
-    return runs * (size.n_kpoints_scf * per_kpoint + _SCF_SETUP_S_PER_GIGA_FFT * size.giga_fft)
+    set_up = _SCF_SETUP_S_PER_GIGA_FFT * size.giga_fft
+    alone = size.n_kpoints_scf * per_kpoint + set_up
+    if protocol.energy_tolerance_kcal_mol is None:
+        return alone
+    next_grid = _NEXT_GRID_RUNS if protocol.bands == "nscf" else 0.0
+    probes = _PROBE_RUNS * (size.n_kpoints_probe * per_kpoint + set_up)
+    return (_SHARE_FROM_DENSITY + next_grid) * alone + probes
 
 
 def _nscf_s(size: _Size) -> float:
@@ -143,7 +160,9 @@ def _reduced_basis_s(size: _Size, protocol: Protocol) -> float:
     # The basis has about five functions a band: the eigenproblem goes with the cube of the bands.
     cube = size.n_bands**3 * 1e-9
     waves = size.n_bands * size.n_waves * 1e-9
-    n_kpoints = size.n_kpoints + protocol.band_path_points
+    n_kpoints = float(size.n_kpoints + protocol.band_path_points)
+    if protocol.energy_tolerance_kcal_mol is not None:
+        n_kpoints += _ENERGIES_SHARE * size.n_kpoints_scf
     per_kpoint = (
         _REDUCED_S_PER_GIGA_CUBE[size.is_real] * cube + _REDUCED_S_PER_GIGA_WAVE[size.is_real] * waves
     )
