@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -89,3 +90,24 @@ def test_a_damaged_diagnosis_is_found(path):
         file["text"][file["text_offsets"][0, TEXTS.index("diagnosis")]] ^= np.uint8(1)
     with open_store(path) as store, pytest.raises(StoreError, match="its checksum does not fit"):
         store.result(0)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_older_layouts_are_reported_and_shown(run, settings, version):
+    # Corrections of those versions had neither evidence nor said whether they worked.
+    older = SimpleNamespace(step="scf", diagnosis="broyden", remedy="shorter", changes_physics=False)
+    nothing_new = NOTHING_NEW | {"corrections": (older,)}
+    fill(settings.store_path, make_result(0, **nothing_new), make_result(1, outcome=FAILED, **nothing_new))
+    make_older(settings.store_path, version)
+    document = json.loads(run("report", "--json")[1])
+    assert [stage["stage"] for stage in document["stages"]] == ["ground_state", "response", "all"]
+    assert {stage["disk_mb"] for stage in document["stages"]} == {None}
+    (remedy,) = document["remedies"]
+    assert (remedy["tried"], remedy["not_known"], remedy["share"]) == (2, 2, None)
+    (failed,) = document["not_done"]
+    assert (failed["diagnosis"], failed["example"], failed["advice"]) == ("", "crystal-1", "")
+    code, out, _ = run("report")
+    assert (code, "(not named)" in out, "disk" in out) == (0, True, False)
+    code, out, _ = run("show", "crystal-1")
+    assert code == 0
+    assert "scf, broyden: shorter: not known whether it worked" in out
