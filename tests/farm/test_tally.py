@@ -163,14 +163,16 @@ def test_what_is_not_done_has_the_first_example_and_any_advice() -> None:
         told("c", "failed", diagnosis="overlap", reason="other", advice="Look at it"),
         told("d", "failed", diagnosis="overlap", advice="Not the first"),
         told("e", "unconverged", diagnosis="overlap"),
+        *(told(f"odd-{i}", "metal", diagnosis="odd_electrons") for i in range(4)),
     ]
     not_done = tally(results)["not_done"]
     assert [(e["outcome"], e["diagnosis"], e["count"], e["example"]) for e in not_done] == [
+        ("metal", "odd_electrons", 4, "odd-0"),
         ("failed", "overlap", 3, "a"),
         ("metal", "small_gap", 1, "b"),
         ("unconverged", "overlap", 1, "e"),
     ]
-    assert (not_done[0]["reason"], not_done[0]["advice"]) == ("atoms overlap", "Look at it")
+    assert (not_done[1]["reason"], not_done[1]["advice"]) == ("atoms overlap", "Look at it")
 
 
 @pytest.mark.parametrize("field", ["stages", "steps", "corrections"])
