@@ -2,7 +2,7 @@
 
 Other packages join by the entry point group ``farm.checks``: a function without arguments that
 returns a list of :class:`Check`. Who can compute a job joins by ``farm.toy_runs``: a function of a
-job, a scratch directory and a callback for progress that returns one.
+job, a scratch directory and a callback for progress that returns such a list, too.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ T = TypeVar("T")
 
 POLL_S = 0.05
 
-# What was killed, or ended without an answer or a complaint, is tried once more.
-ATTEMPTS = 2
+# What was killed, or ended without an answer or a complaint, is tried again: the material is not to blame.
+ATTEMPTS = 4
 
 
 @dataclass(frozen=True, kw_only=True)

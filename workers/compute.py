@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from farm.compact_cell import compact_cell
@@ -12,6 +13,7 @@ from farm.job import Engine, Job, Outcome, Stage
 from farm.protocol import Protocol
 from farm.pseudopotentials import count_electrons
 from farm.result import Result
+from workers.convergence import Grid
 from workers.history import BandsStep
 from workers.manifest import completed
 from workers.pipeline import Finished, make_plan, next_step
@@ -28,6 +30,10 @@ def _silent(stage: Stage, text: str) -> None:
     """Progress that nobody reads."""
 
 
+def _leave(context: StepContext) -> None:
+    """Nothing that is on disk is wanted."""
+
+
 def compute(
     job: Job,
     *,
@@ -36,6 +42,8 @@ def compute(
     on_progress: Callable[[Stage, str], None] = _silent,
     cancelled: threading.Event | None = None,
     ranks: int = 1,
+    ground_state_kgrid: Grid | None = None,
+    on_end: Callable[[StepContext], None] = _leave,
 ) -> Result:
     """Run a job to its result; a calculation that fails is a result, not an error.
 
@@ -44,6 +52,8 @@ def compute(
     on_progress: called before each step, from this thread
     cancelled:   set by another thread to stop: all processes are killed first
     ranks:       MPI ranks of pw.x and YAMBO; one runs pw.x directly
+    ground_state_kgrid: of the computed cell, for a protocol without a ladder; None: the protocol's
+    on_end:      called with what is on disk before it is removed
 
     Raises CrystalError (an element without a pseudopotential), ProtocolError (a protocol that is not
     what its hash says), MissingProgramError, ResourceError (the machine's fault: give the job back
@@ -87,15 +97,20 @@ def compute(
             ranks=ranks,
             engine=job.engine,
         )
-        finished = _run(context, on_progress)
+        finished = _run(context, on_progress, ground_state_kgrid)
+        on_end(context)
         if finished.outcome is Outcome.FAILED:
             workspace.keep_texts(failed_directory(scratch, job.job_id))
         return make_result(job, finished, context)
 
 
-def _run(context: StepContext, on_progress: Callable[[Stage, str], None]) -> Finished:
+def _run(
+    context: StepContext, on_progress: Callable[[Stage, str], None], ground_state_kgrid: Grid | None
+) -> Finished:
     workspace = context.workspace
     plan = make_plan(context.cell.crystal, context.protocol, context.n_electrons)
+    if ground_state_kgrid is not None:
+        plan = replace(plan, ladder=replace(plan.ladder, kgrids=(ground_state_kgrid,)))
     while True:
         step = next_step(completed(workspace.records), plan)
         if isinstance(step, Finished):

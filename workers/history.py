@@ -51,9 +51,10 @@ class BandsStep:
 
 @dataclass(frozen=True, kw_only=True)
 class ResponseStep:
-    """All rungs of the local-field ladder in one run, from the wavefunctions of ``bands``."""
+    """All rungs of the local-field ladder, from the lowest ``n_bands`` (None: all) of ``bands``."""
 
     bands: BandsStep
+    n_bands: int | None = None
     stage = Stage.RESPONSE
     name = "response"
 
@@ -89,11 +90,15 @@ class ScfDone:
 
 @dataclass(frozen=True, kw_only=True)
 class BandsDone:
-    """Gaps and reach of the bands above the valence band maximum, eV."""
+    """Gaps and reach of the bands above the valence band maximum, eV.
+
+    n_bands: the fewest that reach the energy window, which the response is made of; None: all
+    """
 
     gap_indirect_ev: float
     gap_direct_ev: float
     top_ev: float
+    n_bands: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -98,7 +98,7 @@ def _step_from_json(data: dict[str, Any]) -> Step:
     if kind == "ResponseStep":
         bands = _step_from_json({"kind": "BandsStep", **data["bands"]})
         if isinstance(bands, BandsStep):
-            return ResponseStep(bands=bands)
+            return ResponseStep(bands=bands, n_bands=data.get("n_bands"))
     raise ValueError(f"unknown step {kind}")
 
 

@@ -226,7 +226,7 @@ def _by_nscf(history: History, plan: Plan, scf: ScfStep) -> Step | Finished:
                 diagnosis="bands_short",
             )
     response = [d for _, d in history if isinstance(d, ResponseDone)]
-    return _judge(response[-1], plan) if response else ResponseStep(bands=step)
+    return _judge(response[-1], plan) if response else ResponseStep(bands=step, n_bands=done.n_bands)
 
 
 def _judge(done: ResponseDone, plan: Plan) -> Finished:

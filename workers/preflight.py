@@ -14,6 +14,11 @@ from farm.job import Engine
 from farm.pseudopotentials import pseudopotential_directory, table
 
 _PW_FIX = "Install Quantum ESPRESSO: `apt install quantum-espresso` or `conda install -c conda-forge qe`"
+_FIXES: Mapping[str, str] = {
+    "mpirun": "For more than one rank a job, and for YAMBO: `apt install openmpi-bin`",
+    "yambo": "For the engine yambo: `conda install -c conda-forge yambo`",
+    "p2y": "Comes with yambo: `conda install -c conda-forge yambo`",
+}
 _PSEUDO_FIX = "`make setup` fetches them; or set FARM_PSEUDO_DIR to a directory that has them"
 _PROBE_TIMEOUT_S = 20
 
@@ -30,25 +35,26 @@ def program_checks() -> list[Check]:
         check_pw(),
         _check_on_path("pp.x", _PW_FIX, required=True),
         check_pseudopotentials(pseudopotential_directory()),
-        _check_on_path("mpirun", "For more than one rank a job, and for YAMBO: `apt install openmpi-bin`"),
-        _check_on_path("yambo", "For `farm seed --engine yambo`: `conda install -c conda-forge yambo`"),
-        _check_on_path("p2y", "Comes with yambo"),
+        *(_check_on_path(program, fix) for program, fix in _FIXES.items()),
     ]
+
+
+def missing_programs(engine: Engine) -> list[str]:
+    """The programs of an engine that are not on PATH."""
+    return [program for program in _PROGRAMS[engine] if shutil.which(program) is None]
 
 
 def has_engine(engine: Engine) -> bool:
     """Whether this machine can compute the response with an engine."""
-    return all(shutil.which(program) for program in _PROGRAMS[engine])
+    return not missing_programs(engine)
 
 
 def require_engine(engine: Engine) -> None:
     """Raises MissingProgramError naming the first program of an engine that is absent."""
-    for program in _PROGRAMS[engine]:
-        if shutil.which(program) is None:
-            raise MissingProgramError(
-                f"the {engine.value} engine needs {program}, which is not on PATH",
-                fix="`farm doctor` says where it comes from",
-            )
+    for program in missing_programs(engine):
+        raise MissingProgramError(
+            f"the {engine.value} engine needs {program}, which is not on PATH", fix=_FIXES[program]
+        )
 
 
 def require_programs() -> dict[str, str]:

@@ -24,13 +24,19 @@ _PROTOCOL_FILE = "protocol.json"
 
 
 def run_response(
-    save_directory: Path, directory: Path, protocol: Protocol, cancelled: threading.Event
+    save_directory: Path,
+    n_bands: int | None,
+    directory: Path,
+    protocol: Protocol,
+    cancelled: threading.Event,
 ) -> tuple[Done, Usage]:
-    """Compute all rungs of the local-field ladder from a band calculation's save directory.
+    """Compute all rungs of the local-field ladder from the lowest bands of a save directory.
 
     Raises LeaseLostError when ``cancelled`` is set.
     """
     argv = response_argv(save_directory, protocol)
+    if n_bands is not None:
+        argv += ["--bands", str(n_bands)]
     return _run("response", argv, directory, partial(read_response, directory, protocol), cancelled)
 
 

@@ -120,7 +120,8 @@ def _parameters(context: StepContext) -> dict[str, Any]:
             parameters |= {
                 "bands": "nscf",
                 "n_kpoints": len(band_kpoints(step, context)[0]),
-                "nbnd": step.nbnd,
+                "nbnd": done.n_bands or step.nbnd,
+                "nbnd_computed": step.nbnd,
                 "bands_reach_ev": done.top_ev,
                 "bands_threshold_ry": BANDS_THRESHOLD_RY,
             }

@@ -24,6 +24,7 @@ from farm.kpoints import (
 )
 from farm.protocol import Protocol
 from farm.result import Correction
+from workers.bands import bands_to_window
 from workers.convergence import loose_threshold_ry
 from workers.diagnosis import RunOutcome
 from workers.history import (
@@ -95,7 +96,7 @@ def _run(step: Step, context: StepContext) -> Record:
     if isinstance(step, ResponseStep):
         save = context.workspace.save_directory(step.bands)
         directory = context.workspace.step_directory(step)
-        done, usage = run_response(save, directory, context.protocol, context.cancelled)
+        done, usage = run_response(save, step.n_bands, directory, context.protocol, context.cancelled)
         return Record(step=step, done=done, usage=usage)
     if isinstance(step, PotentialStep | SpectraStep):
         return _in_reduced_basis(step, context)
@@ -141,6 +142,7 @@ def _by_yambo(step: ResponseStep, context: StepContext) -> Record:
         protocol=context.protocol,
         n_electrons=context.n_electrons,
         nbnd=step.bands.nbnd,
+        n_bands_used=step.n_bands or step.bands.nbnd,
         ecutwfc_ry=ground_state.ecutwfc_ry,
         ranks=context.ranks,
     )
@@ -164,7 +166,7 @@ def _by_pw(step: ScfStep | BandsStep, context: StepContext) -> Record:
     done: Done
     try:
         output = run_pw(session)
-        program, done = output.version, _pw_done(step, output)
+        program, done = output.version, _pw_done(step, output, context.protocol)
     except (CalculationError, CrystalError) as error:
         found = session.diagnosis
         done = StepFailed(
@@ -265,11 +267,16 @@ def _session(step: ScfStep | BandsStep, context: StepContext) -> PwSession:
     )
 
 
-def _pw_done(step: ScfStep | BandsStep, output: PwOutput) -> Done:
+def _pw_done(step: ScfStep | BandsStep, output: PwOutput, protocol: Protocol) -> Done:
     if isinstance(step, BandsStep):
         edges = band_edges(output)
         return BandsDone(
-            gap_indirect_ev=edges.gap_indirect_ev, gap_direct_ev=edges.gap_direct_ev, top_ev=edges.top_ev
+            gap_indirect_ev=edges.gap_indirect_ev,
+            gap_direct_ev=edges.gap_direct_ev,
+            top_ev=edges.top_ev,
+            n_bands=bands_to_window(
+                output.eigenvalues_ev, round(output.n_electrons) // 2, protocol.energy_window_ev
+            ),
         )
     if output.energy_ev is None:
         raise CalculationError(f"{step.name}: no total energy in the output")

@@ -2,30 +2,57 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from farm.checks import Check
-from farm.errors import FarmError
-from farm.job import Job, Outcome, Stage
+from farm.errors import FarmError, MissingProgramError
+from farm.job import Engine, Job, Outcome, Stage
+from farm.protocol import Protocol
 from farm.pseudopotentials import pseudopotential_directory
 from farm.result import Result
 from workers.compute import compute
-from workers.preflight import require_programs
+from workers.preflight import has_engine, missing_programs, require_programs
 from workers.scratch import failed_directory
+from workers.yambo.failures import VERSION_MISMATCH
+
+Tell = Callable[[Stage, str], None]
 
 
-def toy_run(job: Job, scratch: Path, on_progress: Callable[[Stage, str], None]) -> Check:
-    """Compute a job here and now; what went wrong is a finding, not an error.
+def toy_run(job: Job, scratch: Path, on_progress: Tell) -> list[Check]:
+    """Compute a job here and now, and with YAMBO where that is; what went wrong is a finding, not an error.
 
     scratch: the job's directory is made in it and removed; a failed job leaves its texts there
     """
-    name = f"run of {job.crystal.material_id}"
+    return [_run(job, scratch, on_progress), _run_by_yambo(job, scratch, on_progress)]
+
+
+def _run_by_yambo(job: Job, scratch: Path, on_progress: Tell) -> Check:
+    if not has_engine(Engine.YAMBO):
+        absent = ", ".join(missing_programs(Engine.YAMBO))
+        detail = f"not done: {absent} not on PATH"
+        return Check(name="run with yambo", ok=False, detail=detail, required=False)
+    protocol = Protocol.from_dict({**job.protocol, "bands": "nscf", "kgrid": "published"})
+    by_yambo = replace(job, protocol=protocol.to_dict(), protocol_hash=protocol.hash, engine=Engine.YAMBO)
+    return _run(by_yambo, scratch, on_progress)
+
+
+def _run(job: Job, scratch: Path, on_progress: Tell) -> Check:
+    with_yambo = " with yambo" if job.engine is Engine.YAMBO else ""
+    name = f"run of {job.crystal.material_id}{with_yambo}"
     try:
         require_programs()
         result = compute(
             job, scratch=scratch, pseudo_dir=pseudopotential_directory(), on_progress=on_progress
         )
+    except MissingProgramError as error:
+        if VERSION_MISMATCH not in error.message:
+            return Check(name=name, ok=False, detail=error.message, fix=error.fix)
+        # Every job with this engine would be given back like this one.
+        detail = f"{shutil.which('p2y')} does not read what pw.x writes: {error.message}"
+        return Check(name="p2y and pw.x", ok=False, detail=detail, fix=error.fix)
     except FarmError as error:
         return Check(name=name, ok=False, detail=error.message, fix=error.fix)
     if result.outcome is not Outcome.DONE or result.rpa is None:
@@ -41,4 +68,5 @@ def toy_run(job: Job, scratch: Path, on_progress: Callable[[Stage, str], None]) 
 
 def _summary(result: Result, eps_inf: float) -> str:
     stages = ", ".join(f"{stage.stage.value} {stage.cpu_s:.1f}" for stage in result.stages)
-    return f"done in {result.cpu_s:.1f} CPU s ({stages}), dielectric constant {eps_inf:.2f} in RPA"
+    version = f", yambo {result.programs['yambo']}" if "yambo" in result.programs else ""
+    return f"done in {result.cpu_s:.1f} CPU s ({stages}), dielectric constant {eps_inf:.2f} in RPA{version}"

@@ -22,7 +22,8 @@ def doctor(ctx: click.Context, with_run: bool, as_json: bool) -> int:
     """Check programs, pseudopotentials, Redis, GPU and disk.
 
     With --run, the cheapest bundled crystal goes through pw.x and the response solver at a coarse
-    setting. Exit code 1 when something the farm needs is missing or the run fails.
+    setting, and through yambo where that is installed. Exit code 1 when something the farm needs is
+    missing or a run fails.
 
     \b
     farm doctor
@@ -35,29 +36,29 @@ def doctor(ctx: click.Context, with_run: bool, as_json: bool) -> int:
     if not as_json:
         _print(checks)
     if with_run:
-        run = _toy_run(settings)
-        checks.append(run)
+        runs = _toy_runs(settings)
+        checks += runs
         if not as_json:
-            _print([run])
+            _print(runs)
     if as_json:
         echo_json([vars(check) for check in checks])
     return int(any(check.required and not check.ok for check in checks))
 
 
-def _toy_run(settings: Settings) -> Check:
+def _toy_runs(settings: Settings) -> list[Check]:
     try:
         (point,) = entry_points(group="farm.toy_runs")
     except ValueError:
         fix = "Install the farm again: `pip install .` where its source is"
-        return Check(name="run", ok=False, detail="no part that computes is installed", fix=fix)
+        return [Check(name="run", ok=False, detail="no part that computes is installed", fix=fix)]
     job = _toy_job()
     with screen(stderr=True).status(f"computing {job.crystal.material_id}") as line:
 
         def tell(stage: Stage, step: str) -> None:
             line.update(f"computing {job.crystal.material_id}: {step or stage.value}")
 
-        check: Check = point.load()(job, settings.scratch_dir, tell)
-    return check
+        checks: list[Check] = point.load()(job, settings.scratch_dir, tell)
+    return checks
 
 
 def _toy_job() -> Job:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from farm.errors import InputError
+from farm.result import Result
 from farm.spectrum import DIRECTIONS, Spectrum, equal_directions
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ IPA_COLOUR = "#7f8c8d"
 RPA_COLOUR = "#c0392b"
 _IPA_STYLE = {"color": IPA_COLOUR, "linestyle": "--", "linewidth": 1.3, "label": "IPA"}
 _RPA_STYLE = {"color": RPA_COLOUR, "linestyle": "-", "linewidth": 1.6, "label": "RPA"}
+
+# Over the other line, which it lets through.
+_OTHER_STYLE = {"color": "black", "linestyle": ":", "linewidth": 1.3}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,6 +75,33 @@ def draw_material(material: Drawn, path: Path) -> None:
             _bare(axis, energies, at_zero=part is np.imag)
         axes[0][column].set_title(
             f"{material.material_id}, along {', '.join(DIRECTIONS[d] for d in group)}"
+        )
+        axes[1][column].set_xlabel("photon energy (eV)")
+    axes[0][0].legend(frameon=False)
+    save(figure, path)
+
+
+def draw_comparison(one: Result, other: Result, path: Path) -> None:
+    """Im eps of each inequivalent direction by two engines: IPA above, the last rung of both below."""
+    from matplotlib.figure import Figure
+
+    common = sorted({s.gmax_mry for s in one.ladder} & {s.gmax_mry for s in other.ladder})
+    ladders = [{s.gmax_mry: s.eps for s in result.ladder} for result in (one, other)]
+    groups = equal_directions(one.ladder[-1].eps)
+    figure = Figure(figsize=(4.6 * len(groups), 5.4), layout="constrained")
+    axes = figure.subplots(2, len(groups), squeeze=False, sharex=True)
+    for column, group in enumerate(groups):
+        for row, gmax in enumerate((common[0], common[-1])):
+            axis, where = axes[row][column], "IPA" if gmax == 0 else f"RPA, {gmax} mRy"
+            for result, ladder, style in zip(
+                (one, other), ladders, (_RPA_STYLE, _OTHER_STYLE), strict=True
+            ):
+                eps_imag = ladder[gmax][group[0]].imag
+                axis.plot(result.energies_ev, eps_imag, **{**style, "label": result.engine.value})
+            axis.set_ylabel(f"Im ε, {where}")
+            _bare(axis, one.energies_ev)
+        axes[0][column].set_title(
+            f"{one.crystal.material_id}, along {', '.join(DIRECTIONS[d] for d in group)}"
         )
         axes[1][column].set_xlabel("photon energy (eV)")
     axes[0][0].legend(frameon=False)

@@ -25,6 +25,7 @@ _LOGGER = logging.getLogger("farm.cli")
 
 _OWN = {
     "cancel": "farm.cli.control:cancel",
+    "compare": "farm.cli.compare:compare",
     "doctor": "farm.cli.doctor:doctor",
     "export": "farm.cli.export:export",
     "flower": "farm.cli.roles:flower",
@@ -48,7 +49,7 @@ _SECTIONS = {
     "Steer": ["pause", "resume", "prioritise", "cancel", "retry"],
     "Model": ["predict", "train", "checkpoints", "pull"],
     "Roles": ["scheduler", "worker", "writer", "trainer", "flower"],
-    "Tools": ["doctor", "protocols", "diagnose", "spectra", "response"],
+    "Tools": ["doctor", "protocols", "diagnose", "compare", "spectra", "response"],
 }
 
 

@@ -39,7 +39,7 @@ def show(ctx: click.Context, material: str, bands: bool, plot: Path | None, as_j
     farm show MgO --bands --json
     """
     settings = settings_of(ctx)
-    result = _stored(settings, material, with_bands=bands)
+    result = stored_result(settings, material, with_bands=bands)
     if result is None:
         _show_queued(_queued(settings, material), bands=bands, plot=plot is not None, as_json=as_json)
     elif bands:
@@ -81,7 +81,7 @@ def _show_bands(result: Result, plot: Path | None, *, as_json: bool) -> None:
         screen().print(f"figure {plot}")
 
 
-def _stored(settings: Settings, name: str, *, with_bands: bool) -> Result | None:
+def stored_result(settings: Settings, name: str, *, with_bands: bool = False) -> Result | None:
     """The newest result of a material; ``with_bands`` the newest that has bands, if one has."""
     from farm.store import open_store
 

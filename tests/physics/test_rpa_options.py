@@ -123,3 +123,25 @@ def test_stars_are_counted_as_in_yambos_reports(diamond_small: Path) -> None:
 def test_a_device_that_is_not_there_is_named(boron_nitride_small: Path) -> None:
     with pytest.raises(InputError, match="no device 'tpu'"):
         compute_response(boron_nitride_small, dataclasses.replace(REQUEST, device="tpu"))
+
+
+def test_lowest_bands_alone_are_those_of_a_run_with_fewer(run_pw: RunPw, boron_nitride_small: Path) -> None:
+    few = Deck(
+        crystal=boron_nitride(),
+        kpoints=np.array([[1 / 64, 2 / 64, 3 / 64], [1 / 2 + 1 / 64, 2 / 64, 3 / 64]]),
+        weights=[1, 1],
+        n_bands=10,
+        scf_grid=(4, 4, 2),
+        cutoff_ry=30,
+    )
+    expected = compute_response(run_pw(few), REQUEST)
+    ours = compute_response(boron_nitride_small, replace(REQUEST, bands=10))
+    assert (ours.n_bands, expected.n_bands) == (10, 10)
+    assert distance(ours.eps, expected.eps) < 1e-4
+    assert distance(ours.eps, compute_response(boron_nitride_small, REQUEST).eps) > 1e-3
+
+
+@pytest.mark.parametrize("bands", [8, 15])
+def test_bands_that_are_not_there_are_refused(boron_nitride_small: Path, bands: int) -> None:
+    with pytest.raises(InputError, match=f"{bands} bands cannot be used of its 14"):
+        compute_response(boron_nitride_small, replace(REQUEST, bands=bands))

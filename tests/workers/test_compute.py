@@ -23,6 +23,7 @@ from farm.job import Job, Outcome, Stage
 from farm.protocol import PRESETS
 from farm.result import Result
 from farm.spectrum import similarity_coefficient
+from workers.attempts import ATTEMPTS
 from workers.compute import compute
 from workers.qe.inputs import PwInput
 from workers.qe.jobs import PwSession
@@ -161,7 +162,7 @@ def test_job_falls_back_on_nscf_where_pp_fails(
     assert "no potential today" in correction.evidence
     assert correction.worked
     assert [(step.name, step.outcome) for step in result.steps][1] == ("potential", "failed")
-    assert result.steps[1].attempts == 2
+    assert result.steps[1].attempts == ATTEMPTS
     assert not result.physics_changed
     assert result.outcome is fresh.outcome
     assert result.rpa is not None

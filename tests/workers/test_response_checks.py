@@ -128,7 +128,9 @@ def _solver(monkeypatch: pytest.MonkeyPatch, directory: Path, code: str) -> None
 
 
 def _run(directory: Path, cancelled: threading.Event | None = None) -> str:
-    done, usage = responses.run_response(directory, directory, PROTOCOL, cancelled or threading.Event())
+    done, usage = responses.run_response(
+        directory, None, directory, PROTOCOL, cancelled or threading.Event()
+    )
     assert isinstance(done, StepFailed)
     assert usage.cpu_s > 0
     assert done.diagnosis

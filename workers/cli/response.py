@@ -60,6 +60,7 @@ class _ListOfNumbers(click.Command):
     show_default=True,
     help="Stars of the k-points: all members, or those that YAMBO finds on coarse grids.",
 )
+@click.option("--bands", type=click.IntRange(min=2), help="Only so many of the lowest bands. [all]")
 @click.option("--off-diagonal", is_flag=True, help="Also eps_xy, eps_yz and eps_zx.")
 @click.option(
     "--threshold", type=float, default=0.9, show_default=True, help="Similarity of a converged step."

@@ -76,19 +76,22 @@ _CG = Remedy(name="conjugate-gradient diagonalisation", change=_conjugate_gradie
 _LEAVE_PARO = Remedy(name="leave the crashed diagonalisation", change=_leave_paro)
 _FROM_ATOMS = Remedy(name="from the densities of atoms", change=_from_atoms)
 _AGAIN = Remedy(name="the same again from a clean directory", change=_identical)
+_ONCE_MORE = Remedy(name="once more from a clean directory", change=_identical, limit=2)
+_SMALLER = Remedy(name="smaller subspace", change=_small_subspace)
 
 REMEDIES: Mapping[str, tuple[Remedy[PwInput], ...]] = {
     "scf_unconverged": (_SLOWER, _LOCAL_TF, _LONGER),
     "scf_stagnated": (_SLOWER,),
     "bands_unconverged": (_PARO, _CG),
-    "diagonalization_failed": (_PARO, _CG, Remedy(name="smaller subspace", change=_small_subspace)),
+    "diagonalization_failed": (_PARO, _CG, _SMALLER),
     "broyden": (Remedy(name="shorter, slower mixing", change=_shorter_mixing),),
     "charge_wrong": (_CG,),
     "symmetry": (Remedy(name="no symmetry", change=_no_symmetry),),
     "time_limit": (Remedy(name="no time limit", change=_no_time_limit, clean=False), _AGAIN),
-    "out_of_memory": (Remedy(name="smaller subspace", change=_small_subspace),),
+    "out_of_memory": (_SMALLER,),
     "files_corrupt": (_FROM_ATOMS, _AGAIN),
-    "killed": (_AGAIN,),
+    # By the machine's memory, perhaps: not four times the same.
+    "killed": (_AGAIN, _SMALLER, _ONCE_MORE),
     "silent": (_AGAIN,),
     "stopped_on_request": (_AGAIN,),
     "crashed": (_LEAVE_PARO, _AGAIN, _CG),

@@ -10,7 +10,7 @@ import numpy as np
 from farm.errors import CalculationError
 from farm.kpoints import FloatArray, SpaceGroup
 from farm.units import HARTREE_EV
-from workers.bands import enlarge_nbnd
+from workers.bands import bands_to_window, enlarge_nbnd
 from workers.reduced_basis.davidson import first_guess, solve_lowest
 from workers.reduced_basis.hamiltonian import Coefficients, Hamiltonian
 from workers.reduced_basis.training import (
@@ -141,10 +141,10 @@ def _solve(
 
 def _bands_to_keep(energies: FloatArray, n_valence: int, window: float) -> int:
     """The fewest bands that reach the window at every k-point. Raises WindowTooShort."""
-    reached = energies.min(axis=0) - energies[:, n_valence - 1].max()
-    if reached[-1] < window:
-        raise WindowTooShort(float(reached[-1]))
-    return max(n_valence + 1, 1 + int(np.searchsorted(reached, window)))
+    kept = bands_to_window(energies, n_valence, window)
+    if kept is None:
+        raise WindowTooShort(float(energies[:, -1].min() - energies[:, n_valence - 1].max()))
+    return kept
 
 
 def _with_bands(

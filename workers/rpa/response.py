@@ -9,7 +9,7 @@ non-local potential. Adler, Phys. Rev. 126, 413 (1962); Wiser, Phys. Rev. 129, 6
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -36,7 +36,7 @@ from workers.rpa.symmetry import (
 )
 from workers.rpa.transitions import Basis, Progress, accumulate
 from workers.rpa.upf import Pseudopotential, read_pseudopotentials
-from workers.rpa.wavefunctions import WavefunctionSource, read_wavefunctions
+from workers.rpa.wavefunctions import Wavefunctions, WavefunctionSource, read_wavefunctions
 from workers.rpa.weights import WeightRule, kpoint_weights
 
 # rho(q)/|q| diverges as bands touch: below this there is no q -> 0 limit without intraband terms.
@@ -55,6 +55,7 @@ class ResponseRequest:
     weights:        ``exact`` stars of k-points, or counted as ``yambo`` does
     device:         ``cpu``, or ``cuda`` for the large products
     memory_mb:      the spectral and dielectric matrices are kept below this
+    bands:          the lowest that enter; None: all
     """
 
     gmax_mry: tuple[int, ...]
@@ -65,6 +66,7 @@ class ResponseRequest:
     weights: WeightRule = "exact"
     device: str = "cpu"
     memory_mb: float = 4000.0
+    bands: int | None = None
 
     def __post_init__(self) -> None:
         if not self.gmax_mry or self.gmax_mry[0] != 0 or list(self.gmax_mry) != sorted(set(self.gmax_mry)):
@@ -125,7 +127,24 @@ def compute_response(
     """
     save = read_save(save_dir)
     pseudos = read_pseudopotentials(save, pseudo_dir)
-    return response_of(save, pseudos, request, space_group(save.crystal()), on_progress=on_progress)
+    group, used, source = space_group(save.crystal()), save, partial(read_wavefunctions, save)
+    if request.bands is not None:
+        used, source = _lowest(save, request.bands), partial(_read_lowest, save, request.bands)
+    return response_of(used, pseudos, request, group, wavefunctions=source, on_progress=on_progress)
+
+
+def _read_lowest(save: Save, n_bands: int, index: int, spin: int = 0) -> Wavefunctions:
+    waves = read_wavefunctions(save, index, spin)
+    return replace(waves, coefficients=waves.coefficients[:n_bands])
+
+
+def _lowest(save: Save, n_bands: int) -> Save:
+    if not max(save.n_valence) < n_bands <= save.n_bands:
+        raise InputError(
+            f"{save.directory}: {n_bands} bands cannot be used of its {save.n_bands}",
+            fix=f"Give more than the {max(save.n_valence)} that are filled, and no more than there are",
+        )
+    return replace(save, eigenvalues=save.eigenvalues[:, :, :n_bands])
 
 
 def response_of(

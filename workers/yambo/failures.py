@@ -12,6 +12,7 @@ from workers.diagnosis import Diagnosis, RunOutcome, Severity, Signature, last_l
 
 P2Y_COMPLETED = "== P2Y completed =="
 GAME_OVER = "Game Over"
+VERSION_MISMATCH = "version_mismatch"
 
 _DISK_FULL = Signature(
     name="disk_full",
@@ -56,7 +57,7 @@ P2Y_SIGNATURES: Sequence[Signature] = (
         advice="Use norm-conserving pseudopotentials and a plain functional",
     ),
     Signature(
-        name="version_mismatch",
+        name=VERSION_MISMATCH,
         pattern=r"compiled without QE-HDF5 support|QE format not recognised|unknown QE data format",
         severity=Severity.CONFIGURATION,
         advice="p2y reads another format than pw.x writes: install a YAMBO built with QE-HDF5 support",

@@ -56,6 +56,7 @@ class Request:
                          without symmetry, and with it
     directory: of all that is made; what an earlier, killed run has finished in it is kept
     crystal:   in the cell that was computed
+    nbnd:      bands in the save directory; the lowest ``n_bands_used`` enter the response
     """
 
     bands: Path
@@ -65,6 +66,7 @@ class Request:
     protocol: Protocol
     n_electrons: int
     nbnd: int
+    n_bands_used: int
     ecutwfc_ry: float
     ranks: int = 1
 
@@ -150,7 +152,7 @@ class YamboResponse:
         asked = YamboInput(
             gmax_mry=gmax,
             direction=(field[0], field[1], field[2]),
-            nbnd=request.nbnd,
+            nbnd=request.n_bands_used,
             energy_max_ev=protocol.energy_max_ev,
             n_energies=protocol.n_energies,
             damping_ev=protocol.damping_ev,

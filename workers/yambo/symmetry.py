@@ -27,6 +27,7 @@ from farm.kpoints import (
 )
 from farm.protocol import Protocol
 from workers.rpa.symmetry import AXES, equivalent_directions, operations
+from workers.rpa.weights import count_merged, yambo_tolerance
 
 # pw.x refuses lists of 40,000; at this number a run takes days.
 MOST_KPOINTS = 10_000
@@ -81,6 +82,16 @@ def complete_list(kpoints: FloatArray, point_group: IntArray, rotations: IntArra
         _, first = np.unique(names, return_index=True)
         completed.append(images[np.sort(first)])
     return np.concatenate(completed)
+
+
+def sampled_points(kpoints: FloatArray, rotations: IntArray) -> tuple[int, int]:
+    """Members of the stars of a list that yambo tells apart, and that there are.
+
+    On grids of six points an axis and fewer it takes close members for one.
+    """
+    found = count_merged(kpoints, rotations, yambo_tolerance(kpoints))
+    sizes = 1 + np.count_nonzero(np.diff(star_images(kpoints, rotations), axis=1), axis=1)
+    return int(found.sum()), int(sizes.sum())
 
 
 def symmorphic_rotations(scf_xml: str) -> IntArray:

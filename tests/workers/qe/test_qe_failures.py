@@ -114,8 +114,10 @@ def test_diagonalisation_ladder(pw_input: PwInput) -> None:
     assert steps == ["paro", "cg"]
 
 
-def test_killed_is_repeated_once(pw_input: PwInput) -> None:
-    assert [changed for _, changed in _walk("killed", pw_input)] == [pw_input]
+def test_killed_is_repeated_and_then_made_smaller(pw_input: PwInput) -> None:
+    steps = [changed for _, changed in _walk("killed", pw_input)]
+    assert steps[0] == pw_input
+    assert [step.diago_david_ndim for step in steps[1:]] == [2, 2, 2]
 
 
 @pytest.mark.parametrize("name", ["crashed", "aborted"])

@@ -104,6 +104,7 @@ def make_request(tmp_path: Path, make_bands: Callable[..., Path]) -> Callable[..
             protocol=protocol,
             n_electrons=n_electrons,
             nbnd=n_electrons // 2 + 4,
+            n_bands_used=n_electrons // 2 + 4,
             ecutwfc_ry=ECUTWFC_RY,
             ranks=ranks,
         )
