@@ -1,9 +1,10 @@
 """Twenty crystals while pw.x is killed at random and the scratch disk fills up.
 
-Runs the bundled crystals twice: undisturbed, then with SIGKILLs of random pw.x, pp.x and solver processes and
-with a scratch disk (a small file system, needs root; otherwise that part is left out) that something else
-fills for a while. Prints what was done to it, the outcomes of both runs, the worst 1-SC between their spectra,
-processes that survived, and the table of remedies by `farm report`. The baseline is the undisturbed run.
+Runs the bundled crystals twice: undisturbed, then with SIGKILLs of random pw.x, pp.x and solver processes
+and with a scratch disk (a small file system, needs root; otherwise that part is left out) that something
+else fills for a while. Prints what was done to it, the outcomes of both runs, the worst 1-SC between their
+spectra, processes that survived, and the table of remedies by `farm report`. The baseline is the
+undisturbed run.
 
     python benchmarks/chaos_farm.py [--kills 40] [--home DIR]
 """
@@ -137,11 +138,9 @@ def main() -> int:
         done, wall_s, survivors = run_farm(place, kills)
         outcomes = json.loads(farm(place, "report", "--json"))["outcomes"]
         stores[name] = place
-        print(
-            f"{name}: {done['killed']} processes killed, disk filled {done['filled']} times, {wall_s:.0f} s;"
-            f" outcomes { ({key: n for key, n in outcomes.items() if n}) }; survivors: {survivors or 'none'}",
-            flush=True,
-        )
+        ended = ", ".join(f"{n} {outcome}" for outcome, n in outcomes.items() if n)
+        print(f"{name}: {done['killed']} killed, disk filled {done['filled']} times, {wall_s:.0f} s")
+        print(f"  outcomes: {ended}; survivors: {', '.join(survivors) or 'none'}", flush=True)
     n_both, worst = compared(stores["disturbed"], stores["undisturbed"])
     print(f"{n_both} materials with spectra in both, worst 1-SC {worst:.1e}")
     print(farm(stores["disturbed"], "report"))

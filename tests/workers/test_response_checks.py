@@ -14,6 +14,7 @@ import pytest
 from farm.errors import CalculationError, LeaseLostError
 from farm.protocol import Protocol
 from workers import responses
+from workers.attempts import ATTEMPTS
 from workers.history import StepFailed
 from workers.spectra import ResponseData, fault, ladder_steps, load_response, response_done
 
@@ -147,12 +148,10 @@ def test_solver_that_says_what_is_wrong_is_quoted_and_not_started_again(
     assert (tmp_path / "starts").read_text() == "x"
 
 
-def test_solver_that_is_killed_is_started_once_more(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_solver_that_is_killed_is_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _solver(monkeypatch, tmp_path, "import os; os.kill(os.getpid(), 9)")
     assert "exit code -9" in _run(tmp_path)
-    assert (tmp_path / "starts").read_text() == "xx"
+    assert (tmp_path / "starts").read_text() == "x" * ATTEMPTS
 
 
 def test_wrong_numbers_are_not_computed_twice(
