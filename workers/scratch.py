@@ -18,12 +18,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from farm.errors import LeaseLostError, ResourceError
+from workers.diagnose.listing import make_listing
 from workers.history import BandsStep, PotentialStep, ResponseStep, ScfStep, SpectraStep, Step, StepFailed
 from workers.manifest import Record, decode_manifest, encode_manifest
 from workers.potentials import POTENTIAL_FILE
 from workers.qe.inputs import OUTDIR, PREFIX
 
 RESPONSE_FILE = "response.npz"
+LISTING_FILE = "listing.txt"
 _MANIFEST = "manifest.json"
 _KEPT_SUFFIXES = frozenset({".in", ".out", ".err"})
 # Of p2y and yambo: logs, reports and spectra.
@@ -92,9 +94,14 @@ class Workspace:
                 path.unlink(missing_ok=True)
 
     def keep_texts(self, failed: Path) -> None:
-        """Copy the small text files to ``failed``, replacing an earlier try's."""
+        """Copy the small text files to ``failed`` with the sizes of all, replacing an earlier try's."""
         shutil.rmtree(failed, ignore_errors=True)
-        for path in sorted(self.directory.rglob("*")):
+        failed.mkdir(parents=True)
+        files = sorted(self.directory.rglob("*"))
+        sizes = {str(p.relative_to(self.directory)): p.stat().st_size for p in files if p.is_file()}
+        # What `farm diagnose` needs to know of files that are not kept.
+        (failed / LISTING_FILE).write_text(make_listing(sizes), encoding="utf-8")
+        for path in files:
             wanted = path.suffix in _KEPT_SUFFIXES or path.name.startswith(_KEPT_PREFIXES)
             if wanted and path.is_file() and path.stat().st_size < _KEPT_BYTES:
                 target = failed / path.relative_to(self.directory)

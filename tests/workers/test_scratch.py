@@ -27,7 +27,7 @@ from workers.history import (
 )
 from workers.launcher import Usage
 from workers.manifest import Record
-from workers.scratch import RESPONSE_FILE, Workspace, failed_directory, open_workspace, sweep
+from workers.scratch import LISTING_FILE, RESPONSE_FILE, Workspace, failed_directory, open_workspace, sweep
 
 SCF = ScfStep(ecutwfc_ry=40, kgrid=(4, 4, 4))
 BANDS = BandsStep(ground_state=SCF, nbnd=20)
@@ -215,7 +215,7 @@ def test_error_keeps_small_texts_only(tmp_path: Path) -> None:
     assert not (tmp_path / JOB).exists()
     kept = failed_directory(tmp_path, JOB)
     names = sorted(path.name for path in kept.rglob("*") if path.is_file())
-    assert names == ["CRASH", "manifest.json", "pw-1.out"]
+    assert names == ["CRASH", LISTING_FILE, "manifest.json", "pw-1.out"]
 
 
 @pytest.mark.parametrize("error", [LeaseLostError("gone"), ResourceError("full")])

@@ -8,8 +8,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from farm.crystal import Crystal
 from farm.errors import InputError
+from farm.job import Job, Outcome
+from farm.protocol import PRESETS
 from workers.cli.diagnose import diagnose
+from workers.compute import compute
+from workers.diagnose.tree import read_tree
+from workers.scratch import failed_directory
 
 
 def test_json_has_what_it_promises(failures: Path) -> None:
@@ -52,3 +58,16 @@ def test_nothing_to_read_is_one_error(tmp_path: Path, name: str) -> None:
     result = CliRunner().invoke(diagnose, [str(tmp_path / name)])
     assert isinstance(result.exception, InputError)
     assert name in str(result.exception)
+
+
+def test_what_is_kept_of_a_failed_job_is_understood(diamond: Crystal, pw_x: Path, tmp_path: Path) -> None:
+    protocol = PRESETS["demo"].model_copy(update={"ground_state_kppa": 16, "max_scf_iterations": 1})
+    job = Job(crystal=diamond, protocol=protocol.to_dict(), protocol_hash=protocol.hash)
+    assert compute(job, scratch=tmp_path, pseudo_dir=pw_x).outcome is Outcome.FAILED
+    kept = failed_directory(tmp_path, job.job_id)
+    document = json.loads(CliRunner().invoke(diagnose, [str(kept), "--json"]).stdout)
+    assert (document["outcome"], document["diagnosis"]) == ("unconverged", "scf_unconverged")
+    assert document["run"].endswith("pw-5.out")
+    # The density itself is not kept; its size is.
+    assert any(path.endswith("charge-density.dat") for path in read_tree(kept).sizes)
+    assert not list(kept.rglob("charge-density*"))
