@@ -6,7 +6,7 @@ smaller rung of the pair is the converged one (Grunert et al., Nat. Commun. 16, 
 Only the converged rung is run to the protocol's threshold. The others decide, and are made cheap where
 that cannot change the decision: a change of cutoff is taken on a coarse grid (it hardly depends on the
 k-points), energies are converged to a hundredth of the tolerance, and every run starts from the density of
-an earlier one. What falls too close to the tolerance is decided as published.
+an earlier one. What falls too close to the tolerance, or fails, is decided as published.
 """
 
 from __future__ import annotations
@@ -110,20 +110,24 @@ def loose_threshold_ry(protocol: Protocol, n_atoms: int, *, is_first: bool = Fal
 
 
 def next_rung(
-    energies_ev: Mapping[Rung, float], ladder: Ladder, without_density: Collection[Rung] = ()
+    energies_ev: Mapping[Rung, float],
+    ladder: Ladder,
+    without_density: Collection[Rung] = (),
+    failed: Collection[Rung] = (),
 ) -> Next | Converged | GaveUp:
     """What to run next, given the total energy per atom (eV) of every rung so far.
 
     without_density: rungs whose energy is known though they were not run
+    failed:          loose rungs that cannot be run: what they were to tell is decided without them
     """
     starts = [rung for rung in energies_ev if rung not in without_density]
     first = ladder.kgrids[0]
     if ladder.tolerance_ev is None:
         return _settle(Rung(ecutwfc_ry=ladder.cutoffs_ry[0], kgrid=first), energies_ev, starts)
-    if ladder.probe_kgrid is None and not energies_ev:
+    if not energies_ev and (ladder.probe_kgrid is None or failed):
         # Most ladders end where they begin: then this is all of the first rung.
         return Next(Rung(ecutwfc_ry=ladder.cutoffs_ry[0], kgrid=first))
-    climb = _Climb(energies_ev, starts, ladder.tolerance_ev)
+    climb = _Climb(energies_ev, starts, ladder.tolerance_ev, failed)
     probes = [] if ladder.probe_kgrid is None else [(ladder.probe_kgrid, True, _PROBE_MARGIN)]
     stages = [*probes, (first, True, _LOOSE_MARGIN), (first, False, 0.0)]
     cutoff = climb.to_agreement(
@@ -173,6 +177,7 @@ class _Climb:
     energies_ev: Mapping[Rung, float]
     starts: Sequence[Rung]
     tolerance_ev: float
+    failed: Collection[Rung]
 
     def to_agreement(
         self,
@@ -188,6 +193,8 @@ class _Climb:
         change_ev = float("nan")
         for smaller, larger in pairwise(values):
             for (one, margin), (other, _) in zip(stages(smaller), stages(larger), strict=True):
+                if one in self.failed or other in self.failed:
+                    continue
                 change = self._change_ev(one, other)
                 if isinstance(change, Next):
                     return change

@@ -87,26 +87,26 @@ def make_plan(crystal: Crystal, protocol: Protocol, n_electrons: int) -> Plan:
 
 def next_step(history: History, plan: Plan) -> Step | Finished:
     """The step after ``history``, or how the job ended."""
-    if history and isinstance(last := history[-1][1], StepFailed) and not _has_other_way(history[-1][0]):
-        return Finished(
-            outcome=Outcome.METAL if last.is_metal else Outcome.FAILED,
-            reason=last.reason,
-            diagnosis=last.diagnosis,
-            advice=last.advice,
-        )
+    if (end := _given_up(history)) is not None:
+        return end
     spectra = [done for _, done in history if isinstance(done, SpectraDone)]
     if spectra and spectra[-1].response is None:
         return _metal(spectra[-1].bands, plan)
     run_ev = _run_energies_ev(history, plan)
     energies_ev = {**_energies_by_bands_ev(history, plan, run_ev), **run_ev}
-    rung = next_rung(energies_ev, plan.ladder, without_density=energies_ev.keys() - run_ev.keys())
+    rung = next_rung(
+        energies_ev,
+        plan.ladder,
+        without_density=energies_ev.keys() - run_ev.keys(),
+        failed=[_rung(s) for s, done in history if isinstance(s, ScfStep) and isinstance(done, StepFailed)],
+    )
     if isinstance(rung, GaveUp):
         return Finished(
             outcome=Outcome.UNCONVERGED,
             reason=f"ground state: {rung.reason}",
             diagnosis="ground_state_unconverged",
         )
-    failed = any(isinstance(done, StepFailed) for _, done in history)
+    failed = any(isinstance(d, StepFailed) and not isinstance(s, ScfStep) for s, d in history)
     by_reduced_basis = plan.reduced_basis and not failed
     if isinstance(rung, Next):
         ground_state = _only_next_grid(rung, history)
@@ -121,6 +121,21 @@ def next_step(history: History, plan: Plan) -> Step | Finished:
         )
     scf = _scf_of(rung.rung, history)
     return _in_reduced_basis(history, plan, scf) if by_reduced_basis else _by_nscf(history, plan, scf)
+
+
+def _given_up(history: History) -> Finished | None:
+    """The end of a job whose last step has failed, where there is no other way."""
+    if not history:
+        return None
+    step, done = history[-1]
+    if not isinstance(done, StepFailed) or _has_other_way(step, done):
+        return None
+    return Finished(
+        outcome=Outcome.METAL if done.is_metal else Outcome.FAILED,
+        reason=done.reason,
+        diagnosis=done.diagnosis,
+        advice=done.advice,
+    )
 
 
 def _run_energies_ev(history: History, plan: Plan) -> dict[Rung, float]:
@@ -167,7 +182,10 @@ def _rung(step: ScfStep) -> Rung:
     return Rung(ecutwfc_ry=step.ecutwfc_ry, kgrid=step.kgrid, is_loose=step.is_loose)
 
 
-def _has_other_way(step: Step) -> bool:
+def _has_other_way(step: Step, failed: StepFailed) -> bool:
+    if isinstance(step, ScfStep):
+        # What only decides about the ladder can be decided without.
+        return step.is_loose and not failed.is_metal
     return isinstance(step, PotentialStep | SpectraStep)
 
 

@@ -274,6 +274,61 @@ def test_ladders_use_the_smaller_rung_that_agrees(diamond: Crystal, pw_x: Path, 
     assert result.parameters["ground_state_runs"] == 2
 
 
+@pytest.mark.parametrize("lost", [False, True])
+def test_stopped_ladder_goes_on_from_the_density_it_has(
+    diamond: Crystal, pw_x: Path, tmp_path: Path, *, lost: bool
+) -> None:
+    job = make_job(diamond, energy_tolerance_kcal_mol=1000.0, metal_gap_ev=50.0)
+    first, second = "scf-30Ry-2x2x2", "scf-35Ry-2x2x2-loose"
+
+    def stop(_: Stage, text: str) -> None:
+        if text == second:
+            raise SystemExit(0)
+
+    with pytest.raises(SystemExit):
+        compute(job, scratch=tmp_path, pseudo_dir=pw_x, on_progress=stop)
+    assert not list(tmp_path.rglob("wfc*"))
+    (density,) = tmp_path.rglob("charge-density.dat")
+    if lost:
+        density.unlink()
+    seen: list[str] = []
+    started_from: list[str] = []
+
+    def watch(_: Stage, text: str) -> None:
+        seen.append(text)
+        started_from.extend(path.read_text() for path in tmp_path.rglob(f"{second}/pw-1.out"))
+
+    result = compute(job, scratch=tmp_path, pseudo_dir=pw_x, on_progress=watch)
+    assert seen[0] == (first if lost else second)
+    assert "The initial density is read from file" in started_from[0]
+    assert result.parameters["ground_state_runs"] == 2
+
+
+def test_ladder_is_climbed_without_loose_runs_where_these_fail(
+    diamond: Crystal, pw_x: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "bin"
+    broken.mkdir()
+    program = broken / "pw.x"
+    program.write_text(f"""#!/bin/sh
+case "$PWD" in *-loose) echo 'no loose energies today'; exit 1;; esac
+exec '{shutil.which("pw.x")}' "$@"
+""")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{broken}:{os.environ['PATH']}")
+    job = make_job(diamond, energy_tolerance_kcal_mol=1000.0, metal_gap_ev=50.0)
+    result = compute(job, scratch=tmp_path / "scratch", pseudo_dir=pw_x)
+    assert [(step.name, step.outcome) for step in result.steps] == [
+        ("scf-30Ry-2x2x2", "ok"),
+        ("scf-35Ry-2x2x2-loose", "failed"),
+        ("scf-35Ry-2x2x2", "ok"),
+        ("potential", "ok"),
+        ("spectra", "ok"),
+    ]
+    assert result.parameters["ecutwfc_ry"] == 30
+    assert not any(correction.worked for correction in result.corrections)
+
+
 def test_energy_on_the_next_grid_is_that_of_pw(
     diamond: Crystal, pw_x: Path, tmp_path: Path, pw_input: PwInput, make_session: Callable[..., PwSession]
 ) -> None:

@@ -41,14 +41,19 @@ def loose(cutoff: int, n: int = 4) -> Rung:
 
 
 def climb(values: dict[Rung, float], ladder: Ladder) -> tuple[list[Next], Converged | GaveUp]:
-    """All that a ladder asks for, given what each rung would come to, and its end."""
+    """All that a ladder asks for, given what each rung would come to (no value: it fails), and its end."""
     energies: dict[Rung, float] = {}
+    failed: list[Rung] = []
     asked = []
-    while isinstance(step := next_rung(energies, ladder), Next):
-        assert step.rung not in energies
+    while isinstance(step := next_rung(energies, ladder, failed=failed), Next):
+        assert step.rung not in (*energies, *failed)
         assert step.start is None or step.start in energies
         asked.append(step)
-        energies[step.rung] = values[step.rung]
+        if step.rung in values:
+            energies[step.rung] = values[step.rung]
+        else:
+            assert step.rung.is_loose
+            failed.append(step.rung)
     return asked, step
 
 
@@ -110,6 +115,21 @@ def test_grid_that_loose_energies_cannot_tell_is_run_to_the_end() -> None:
     assert next_rung(energies, LADDER) == Converged(rung(60))
 
 
+def test_without_what_fails_on_the_coarse_grid_the_ladder_is_climbed_on_the_first() -> None:
+    values = {rung(60): 0.0, loose(65): 0.2, loose(70): 0.21, rung(65): 0.2, loose(65, 6): 0.2}
+    asked, end = climb(values, LADDER)
+    assert [step.rung for step in asked if step.rung in values] == list(values)
+    assert [step.rung for step in asked if step.rung not in values] == [loose(60, 2), loose(65, 2)]
+    assert end == Converged(rung(65))
+
+
+def test_without_loose_energies_the_ladder_is_climbed_as_published() -> None:
+    values = {rung(60): 0.0, rung(65): 0.2, rung(70): 0.21, rung(65, 6): 0.3, rung(65, 8): 0.3}
+    asked, end = climb(values, LADDER)
+    assert [step.rung for step in asked if not step.rung.is_loose] == list(values)
+    assert end == Converged(rung(65, 6))
+
+
 def test_without_a_coarse_grid_the_first_rung_is_run_to_the_end_at_once() -> None:
     values = {rung(60): 0.0, loose(65): 0.01, loose(60, 6): 0.0}
     asked, end = climb(values, WITHOUT_PROBE)
@@ -144,11 +164,16 @@ def test_ladder_that_ends_without_agreement(energies: dict[Rung, float], words: 
     grid_changes=st.lists(st.floats(0, 0.2), min_size=2, max_size=2),
     transfer=st.floats(-0.02, 0.02),
     looseness=st.floats(-0.01, 0.01),
+    failing=st.sets(st.sampled_from([(60, 2), (65, 2), (60, 4), (65, 4), (60, 6), (65, 6)])),
 )
 def test_the_rung_is_that_of_the_ladder_as_published(
-    changes: list[float], grid_changes: list[float], transfer: float, looseness: float
+    changes: list[float],
+    grid_changes: list[float],
+    transfer: float,
+    looseness: float,
+    failing: set[tuple[int, int]],
 ) -> None:
-    """Whatever loose and coarse energies are off within their bounds (shares of the tolerance)."""
+    """Whatever loose and coarse energies are off within their bounds (shares of the tolerance), or fail."""
     tolerance = 0.04
     cutoffs = dict(zip((60, 65, 70), (0.0, changes[0], changes[0] + changes[1]), strict=True))
     grids = dict(zip((4, 6, 8), (0.0, grid_changes[0], grid_changes[0] + grid_changes[1]), strict=True))
@@ -158,6 +183,8 @@ def test_the_rung_is_that_of_the_ladder_as_published(
         for n, of_grid in grids.items():
             values[rung(cutoff, n)] = energy + of_grid
             values[loose(cutoff, n)] = energy + of_grid + (looseness * tolerance if n != 6 else 0.0)
+    for cutoff, n in failing:
+        del values[loose(cutoff, n)]
     expected = None
     if changes[0] < tolerance or changes[1] < tolerance:
         cutoff = 60 if changes[0] < tolerance else 65

@@ -241,6 +241,24 @@ def test_steps_of_a_ladder_start_from_the_ones_before() -> None:
         assert next_step(CUTOFF_FOUND[:i], CLIMBING) == step
 
 
+def test_loose_run_that_fails_is_done_without() -> None:
+    coarse = ScfStep(ecutwfc_ry=60, kgrid=(2, 2, 2), is_loose=True)
+    history: list[tuple[Step, Done]] = [(coarse, StepFailed(reason="no"))]
+    assert next_step(history, CLIMBING) == scf(60, 4)[0]
+    history += [scf(60, 4), scf(65, 4, is_loose=True, start="scf-60Ry-4x4x4")]
+    assert next_step(history[:2], CLIMBING) == history[2][0]
+    # The reduced basis is none the worse for it.
+    assert isinstance(next_step(history, CLIMBING), PotentialStep)
+    broken: tuple[Step, Done] = (scf(60, 4)[0], StepFailed(reason="broken"))
+    assert next_step([history[0], broken], CLIMBING) == Finished(outcome=Outcome.FAILED, reason="broken")
+
+
+def test_metal_found_by_a_loose_run_is_one() -> None:
+    coarse = ScfStep(ecutwfc_ry=60, kgrid=(2, 2, 2), is_loose=True)
+    end = next_step([(coarse, StepFailed(reason="smearing is needed", is_metal=True))], CLIMBING)
+    assert end == Finished(outcome=Outcome.METAL, reason="smearing is needed")
+
+
 def test_bands_tell_the_energy_on_the_next_grid() -> None:
     assert next_step(CUTOFF_FOUND, CLIMBING) == AFTER_POTENTIAL[-1][0]
     assert next_step(AFTER_POTENTIAL, CLIMBING) == checked(None)[0]
