@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -211,8 +212,11 @@ def test_ctrl_c_leaves_no_job_half_done(farm: Farm, crystals: Path) -> None:
 
 
 def test_the_doctor_runs_a_small_crystal(farm: Farm, tmp_path: Path) -> None:
-    *_, run = json.loads(farm.run("doctor", "--run", "--json"))
+    *_, run, by_yambo = json.loads(farm.run("doctor", "--run", "--json"))
     assert run["ok"], run
+    has_yambo = all(shutil.which(program) for program in ("yambo", "p2y", "mpirun"))
+    assert (by_yambo["name"], by_yambo["ok"]) == ("run with yambo", has_yambo)
+    assert has_yambo or by_yambo["detail"].startswith("not done: ")
     assert re.search(r"done in \d+\.\d CPU s \(ground_state .*bands .*response ", run["detail"])
     assert [p for p in (farm.home / "scratch").rglob("*") if p.is_file()] == []
 
@@ -221,7 +225,7 @@ def test_the_doctor_runs_a_small_crystal(farm: Farm, tmp_path: Path) -> None:
     broken.write_text("#!/bin/sh\necho ' Program PWSCF v.9.9 starts'; exit 1\n")
     broken.chmod(0o755)
     farm.environment["PATH"] = f"{broken.parent}{os.pathsep}{farm.environment['PATH']}"
-    *_, run = json.loads(farm.run("doctor", "--run", "--json", code=1))
+    *_, run, _by_yambo = json.loads(farm.run("doctor", "--run", "--json", code=1))
     assert "failed after" in run["detail"]
     texts = Path(run["fix"].rpartition(" ")[2])
     assert list(texts.rglob("pw-*.out"))

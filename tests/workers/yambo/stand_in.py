@@ -101,6 +101,10 @@ def p2y(arguments: list[str]) -> None:
         "trev": root.findtext("input/symmetry_flags/noinv") != "true" and not inversion,
         "vnl": any(Path().glob("*.upf")),
     }
+    if failing("p2y_version", out):
+        head = text[: text.index(" <---> == DB1")] if " <---> == DB1" in text else ""
+        log.write_text(head + "[ERROR] QE format not recognised/compatible (was wf_collect set to true?)\n")
+        return
     if failing("p2y_mute", out):
         log.write_text(text[: text.index(" <---> RL vectors...")])
         sys.exit(2)
