@@ -55,6 +55,8 @@ class SessionHandler(ErrorHandler):
         if diagnosis is None:
             raise CalculationError("a handler was asked to correct before it found an error")
         session.diagnosis = diagnosis
+        # Whatever else is seen of an attempt that was ended here is the end, not the cause.
+        session.corrected = True
         found = session.remedy(diagnosis)
         if found is None:
             return {"errors": [diagnosis.name], "actions": None}

@@ -30,7 +30,7 @@ class Session(ABC, Generic[Input, Output]):
     asked:       input of the next attempt
     attempt:     number of the latest attempt, from 1
     clean:       the next attempt starts from an empty output directory
-    corrected:   the latest attempt has been given up already
+    corrected:   what became of the latest attempt is known already, and acted upon
     diagnosis:   of the latest attempt that went wrong
     output:      of the attempt that was judged good
     """

@@ -223,3 +223,13 @@ def test_stagnating_scf_is_stopped_softly_and_goes_on_from_its_density(
     assert "Program stopped by user request" in (session.directory / "pw-1.out").read_text()
     second = (session.directory / "pw-2.out").read_text()
     assert "The initial density is read from file" in second
+
+
+def test_disk_that_fills_up_is_the_cause_not_the_kill_that_follows(
+    make_session: MakeSession, slow_input: PwInput, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.monitors.free_disk_bytes", lambda _: 10 * 2**20)
+    session = make_session(slow_input.evolve(ecutwfc_ry=120, ecutrho_ry=960))
+    with pytest.raises(ResourceError, match=r"disk_full \(10 MB free while it ran\)"):
+        run_pw(session)
+    assert (session.attempt, session.corrections, session.running) == (1, [], False)
