@@ -73,7 +73,7 @@ def disturb(run: subprocess.Popen[bytes], scratch: Path, kills: int, *, fill: bo
     done = {"killed": 0, "filled": 0}
     fill_at = time.monotonic() + 10.0 if fill else float("inf")
     while run.poll() is None:
-        time.sleep(dice.uniform(0.2, 2.0))
+        time.sleep(dice.uniform(0.5, 4.0))
         if time.monotonic() > fill_at:
             filler = scratch / "filler"
             with filler.open("wb") as file:
