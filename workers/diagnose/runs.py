@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from workers.diagnose.tree import Tree
 from workers.qe.printout import PW_BANNER
 
+_PROGRAMS = ("pw.x", "p2y", "yambo")
 _HEAD_CHARACTERS = 4000
 _PW_INPUT = re.compile(r"^\s*&(control|system)\b", re.IGNORECASE | re.MULTILINE)
 _YAMBO_INPUT = re.compile(
@@ -44,7 +45,10 @@ class FoundRun:
 
 
 def find_runs(tree: Tree) -> list[FoundRun]:
-    """The last attempts of all runs, by directory, then in the order in which programs follow."""
+    """The last attempts of all runs, in the order in which programs follow one another, then by directory.
+
+    Inputs without any output count as runs only where there is nothing else.
+    """
     places = sorted({_place(path) for path in [*tree.texts, *tree.sizes]}, key=_natural)
     runs: list[FoundRun] = []
     for place in places:
@@ -52,7 +56,8 @@ def find_runs(tree: Tree) -> list[FoundRun]:
         runs += _pw_runs(tree, place, names)
         runs += _p2y_runs(place, names)
         runs += _yambo_runs(tree, place, names)
-    return runs
+    started = [run for run in runs if run.main in tree.texts or run.program == "yambo"]
+    return sorted(started or runs, key=lambda run: _PROGRAMS.index(run.program))
 
 
 def _pw_runs(tree: Tree, place: str, names: dict[str, str]) -> Iterator[FoundRun]:

@@ -72,6 +72,13 @@ def _texts(tree: Tree, run: FoundRun) -> dict[str, str]:
 
 
 def _judge_pw(tree: Tree, run: FoundRun, printouts: dict[str, Printout]) -> Diagnosis | None:
+    if run.main not in tree.texts and not any(tree.texts[path].strip() for path in run.others):
+        return Diagnosis(
+            name="not_run",
+            evidence=Evidence(file=run.asked or run.place, text="an input, but no output"),
+            outcome=RunOutcome.INCOMPLETE,
+            advice="Run it, or name the directory that its output went to",
+        )
     own = printouts[run.main]
     scf = None
     if own.is_band_run:

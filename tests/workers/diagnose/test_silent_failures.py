@@ -147,6 +147,22 @@ def test_later_attempt_of_ours_counts(pw: Path, failures: Path) -> None:
     assert cause(verdicts).outcome == "ok"
 
 
+def test_input_alone_is_a_run_only_where_there_is_nothing_else(pw: Path, failures: Path) -> None:
+    deck = (failures / "scf_not_converged" / "scf.in").read_text()
+    (pw / "elsewhere").mkdir()
+    (pw / "elsewhere" / "scf.in").write_text(deck)
+    assert [verdict.run.main for verdict in judge_tree(read_tree(pw))] == ["pw.out"]
+    assert name_of(judged(pw / "elsewhere")) == ("incomplete", "not_run")
+
+
+def test_runs_follow_one_another_wherever_their_files_are(yambo: Path, failures: Path) -> None:
+    save = yambo / "out" / "Si.save"
+    save.mkdir(parents=True)
+    (save / "l_p2y").write_text((failures / "p2y_ok" / "l_p2y").read_text())
+    programs = [verdict.run.program for verdict in judge_tree(read_tree(yambo))]
+    assert programs == ["p2y", "yambo", "yambo"]
+
+
 def test_listing_is_read_back() -> None:
     sizes = {"pw-1.out": 1200, "out/pwscf.save/wfc1.dat": 99, "out/pwscf.save/charge-density.dat": 5}
     text = make_listing(sizes)
