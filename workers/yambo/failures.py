@@ -12,6 +12,7 @@ from workers.diagnosis import Diagnosis, RunOutcome, Severity, Signature, last_l
 
 P2Y_COMPLETED = "== P2Y completed =="
 GAME_OVER = "Game Over"
+_WAVEFUNCTIONS_WRITTEN = "[100%]"
 VERSION_MISMATCH = "version_mismatch"
 
 _DISK_FULL = Signature(
@@ -141,6 +142,14 @@ def diagnose_p2y(texts: Mapping[str, str]) -> Diagnosis | None:
     file, log = next(iter(texts.items()))
     if P2Y_COMPLETED in log:
         return None
+    if _WAVEFUNCTIONS_WRITTEN in log:
+        return Diagnosis(
+            name="pseudopotential_missing",
+            evidence=last_line(file, log, ""),
+            severity=Severity.CONFIGURATION,
+            advice="p2y stopped before the pseudopotentials: put the UPF files into the save directory,"
+            " run it again; what yambo computes from this SAVE lacks [r, V_nl]",
+        )
     return Diagnosis(
         name="p2y_incomplete",
         evidence=last_line(file, log, "p2y wrote no log"),

@@ -97,6 +97,21 @@ def test_overlapping_atoms(pw: Path) -> None:
     assert "Li 1 and F 2" in verdict.remedies[0]
 
 
+def test_overlap_comes_before_the_metal_that_follows_from_it(pw: Path) -> None:
+    def overlap(text: str) -> str:
+        text = re.sub(r"(F +tau\( +2\) = \().*\)", r"\1   0.0050000   0.0000000   0.0000000  )", text)
+        return re.sub(r"\n    (-?\d+\.\d+)", r"\n    50.0000", text)
+
+    spoil(pw / "pw.out", overlap)
+    assert name_of(judged(pw)) == ("failed", "atoms_overlap")
+
+
+def test_p2y_without_pseudopotentials(failures: Path, tmp_path: Path) -> None:
+    log = (failures / "p2y_ok" / "l_p2y").read_text()
+    (tmp_path / "l_p2y").write_text(log[: log.index(" <---> == DB3")])
+    assert name_of(judged(tmp_path)) == ("failed", "pseudopotential_missing")
+
+
 def test_pseudopotential_of_another_element(pw: Path) -> None:
     spoil(pw / "pw.out", lambda text: re.sub(r"(F +7\.00 +18\.99\d+ +)F \(", r"\1Cl(", text))
     verdict = judged(pw)
