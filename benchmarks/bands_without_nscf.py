@@ -58,10 +58,12 @@ from farm.pseudopotentials import count_electrons, pseudopotential_directory
 from farm.sources import read_source
 from farm.spectrum import energy_grid_ev, equal_directions, similarity_coefficient
 from farm.units import HARTREE_EV
+from workers.context import StepContext
 from workers.history import BandsStep, PotentialStep, ScfStep
 from workers.launcher import launch
 from workers.potentials import POTENTIAL_FILE, run_local_potential
 from workers.pseudos import checked_pseudopotentials
+from workers.pw_steps import pw_input
 from workers.qe.outputs import JOB_DONE
 from workers.reduced_basis.bands import BandsRequest, compute_bands
 from workers.reduced_basis.potential import read_local_potential
@@ -70,7 +72,6 @@ from workers.rpa.response import ResponseRequest, response_of
 from workers.rpa.save import read_save
 from workers.rpa.upf import read_pseudopotentials
 from workers.scratch import Workspace
-from workers.steps import StepContext, pw_input
 
 PAPER = PRESETS["paper"]
 Divisions = tuple[int, int, int]

@@ -13,6 +13,7 @@ from farm.job import Engine, Job, Outcome, Stage
 from farm.protocol import Protocol
 from farm.pseudopotentials import count_electrons
 from farm.result import Result
+from workers.context import StepContext
 from workers.convergence import Grid
 from workers.history import BandsStep
 from workers.manifest import completed
@@ -21,7 +22,7 @@ from workers.preflight import require_engine
 from workers.pseudos import checked_pseudopotentials
 from workers.results import make_result
 from workers.scratch import failed_directory, open_workspace
-from workers.steps import StepContext, run_step
+from workers.steps import run_step
 
 PSEUDO_LINK = "pseudo"
 

@@ -22,6 +22,7 @@ from farm.pseudopotentials import pseudopotential_directory
 from farm.result import LadderStep, Result
 from workers.attempts import run_attempts
 from workers.compute import compute
+from workers.context import StepContext
 from workers.convergence import Grid
 from workers.history import ResponseStep, StepFailed
 from workers.preflight import require_engine, require_programs
@@ -29,7 +30,6 @@ from workers.responses import judge, read_response, response_argv
 from workers.scratch import RESPONSE_FILE
 from workers.sessions import read_text
 from workers.spectra import ladder_steps, load_response
-from workers.steps import StepContext
 from workers.yambo.jobs import PW_SAVE
 from workers.yambo.response import link_save
 from workers.yambo.symmetry import sampled_points, symmorphic_rotations, yambo_kpoints

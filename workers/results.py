@@ -9,6 +9,7 @@ import farm
 from farm.job import Job, Stage
 from farm.kpoints import grid_divisions, space_group
 from farm.result import Result
+from workers.context import StepContext
 from workers.history import (
     BandsDone,
     BandsStep,
@@ -20,10 +21,10 @@ from workers.history import (
 )
 from workers.manifest import Record
 from workers.pipeline import Finished
+from workers.pw_steps import BANDS_THRESHOLD_RY, band_kpoints
 from workers.responses import judge
 from workers.scratch import RESPONSE_FILE
 from workers.spectra import ladder_steps, load_band_structure, load_response
-from workers.steps import BANDS_THRESHOLD_RY, StepContext, band_kpoints
 from workers.usage import judged_corrections, stage_usages, step_usages
 
 
