@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from crude_jobs import make_job
 
 from farm.crystal import Crystal
 from farm.errors import LeaseLostError, MissingProgramError, ProtocolError
 from farm.job import Job, Outcome, Stage
-from farm.protocol import PRESETS
 from farm.result import Result
 from farm.spectrum import similarity_coefficient
 from workers.attempts import ATTEMPTS
@@ -29,20 +29,6 @@ from workers.qe.inputs import PwInput
 from workers.qe.jobs import PwSession
 from workers.scratch import failed_directory
 from workers.supervise import run_pw
-
-CRUDE = {
-    "ecutwfc_ry": 30,
-    "ground_state_kppa": 16,
-    "response_kppa": 16,
-    "n_energies": 201,
-    "gmax_max_mry": 6000,
-}
-
-
-def make_job(crystal: Crystal, **changes: Any) -> Job:
-    """A job under the demo preset at crude settings."""
-    protocol = PRESETS["demo"].model_copy(update=CRUDE | changes)
-    return Job(crystal=crystal, protocol=protocol.to_dict(), protocol_hash=protocol.hash)
 
 
 def _distance(result: Result, reference: Result) -> float:

@@ -10,34 +10,19 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
+from crude_jobs import make_job
 
 from farm.crystal import Crystal
 from farm.errors import MissingProgramError, ResourceError
-from farm.job import Job, Outcome
-from farm.protocol import PRESETS
+from farm.job import Outcome
 from farm.result import Result
 from farm.spectrum import similarity_coefficient
 from workers.compute import compute
 
-CRUDE = {
-    "ecutwfc_ry": 30,
-    "ground_state_kppa": 16,
-    "response_kppa": 16,
-    "n_energies": 201,
-    "gmax_max_mry": 6000,
-    "band_path_points": 0,
-}
-
 Sabotage = Callable[..., None]
-
-
-def make_job(crystal: Crystal, **changes: Any) -> Job:
-    protocol = PRESETS["demo"].model_copy(update=CRUDE | changes)
-    return Job(crystal=crystal, protocol=protocol.to_dict(), protocol_hash=protocol.hash)
 
 
 def distance(result: Result, reference: Result) -> float:
