@@ -17,9 +17,8 @@ from farm.protocol import Protocol
 from farm.result import LadderStep
 from farm.spectrum import DIRECTIONS, energy_grid_ev
 from workers.history import BandAccuracy, BandsDone, ResponseDone, SpectraDone
+from workers.plausibility import implausible
 
-# Im eps may undershoot zero by this share of its maximum (time-ordered damping, binning).
-_NEGATIVE_SHARE = 0.01
 _GRID_TOLERANCE_EV = 1e-9
 
 
@@ -134,10 +133,8 @@ def fault(data: ResponseData, protocol: Protocol, *, whole_ladder: bool = True) 
         return "eps holds numbers that are not finite"
     for gmax, step in zip(data.gmax_mry, data.eps, strict=True):
         for direction, eps in zip(DIRECTIONS, step, strict=True):
-            if eps.imag.min() < -_NEGATIVE_SHARE * eps.imag.max():
-                return f"Im eps along {direction} at {gmax} mRy falls to {eps.imag.min():.3g}"
-            if eps.real[0] < 1.0:
-                return f"Re eps(0) along {direction} at {gmax} mRy is {eps.real[0]:.3g}, below 1"
+            if wrong := implausible(eps):
+                return f"along {direction} at {gmax} mRy: {wrong}"
     return None
 
 

@@ -50,7 +50,7 @@ def test_good_response_passes(data: ResponseData) -> None:
     [
         (50, complex(np.nan, 0), "not finite"),
         (50, complex(1, np.inf), "not finite"),
-        (50, -1j, "Im eps along y at 4000 mRy"),
+        (50, -1j, "along y at 4000 mRy: Im eps falls to -1"),
         (0, 0.9 + 0j, "below 1"),
     ],
 )

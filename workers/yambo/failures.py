@@ -12,6 +12,7 @@ from workers.diagnosis import Diagnosis, RunOutcome, Severity, Signature, last_l
 
 P2Y_COMPLETED = "== P2Y completed =="
 GAME_OVER = "Game Over"
+METALLIC = r"\[WARNING\][^\n]*Metallic|Metallic Bands|The system is a metal but Drude term not included"
 _WAVEFUNCTIONS_WRITTEN = "[100%]"
 VERSION_MISMATCH = "version_mismatch"
 
@@ -125,7 +126,7 @@ YAMBO_SIGNATURES: Sequence[Signature] = (
 
 _METALLIC = Signature(
     name="metal",
-    pattern=r"\[WARNING\][^\n]*Metallic|Metallic Bands|The system is a metal but Drude term not included",
+    pattern=METALLIC,
     severity=Severity.STRUCTURE,
     outcome=RunOutcome.METAL,
     advice="No spectrum without intraband transitions; check the gap on a denser k-grid if one is expected",

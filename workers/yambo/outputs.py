@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from farm.errors import CalculationError
 from farm.spectrum import energy_grid_ev
-from workers.yambo.failures import GAME_OVER, P2Y_COMPLETED
+from workers.plausibility import implausible
+from workers.yambo.failures import GAME_OVER, METALLIC, P2Y_COMPLETED
 from workers.yambo.inputs import RUNLEVELS, Entry, YamboInput, parse_input
 
 SPECTRUM_SUFFIX = ".eps_q1_inv_rpa_dyson"
@@ -26,8 +27,6 @@ _MRY = {"mRy": 1.0, "Ry": 1e3, "mHa": 2.0, "Ha": 2e3}
 _GRID_TOLERANCE_EV = 1e-4
 # The block is printed as a whole number of mRy.
 _BLOCK_TOLERANCE_MRY = 1.0
-# Im eps may undershoot zero by this share of its maximum.
-_NEGATIVE_SHARE = 0.01
 _ORDERINGS = {"T-ordered": "time-ordered", "Retarded": "retarded"}
 
 
@@ -111,7 +110,7 @@ def parse_setup(report: str) -> SetupReport:
         raise CalculationError("yambo did not reach the end of its set-up (no Game Over)")
     time_reversal = _word(report, r"K-space Time-reversal\s*:") == "yes"
     both = int(_number(report, r"Symmetries\s*:"))
-    metallic = bool(re.search(r"\[WARNING\][^\n]*Metallic|Metallic Bands", report))
+    metallic = bool(re.search(METALLIC, report))
     return SetupReport(
         version=_word(report, r"Version"),
         is_double=_word(report, r"Precision\s*:") == "DOUBLE",
@@ -209,10 +208,8 @@ def _block_mismatch(output: ResponseOutput, asked: YamboInput) -> str | None:
 
 def _implausible(output: ResponseOutput) -> str | None:
     for name, eps in (("RPA", output.eps), ("IPA", output.eps_ipa)):
-        if eps.imag.max() <= 0 or eps.imag.min() < -_NEGATIVE_SHARE * eps.imag.max():
-            return f"Im eps in {name} falls to {eps.imag.min():.3g}, its maximum is {eps.imag.max():.3g}"
-        if eps.real[0] < 1:
-            return f"Re eps(0) in {name} is {eps.real[0]:.3g}, below 1"
+        if wrong := implausible(eps):
+            return f"{name}: {wrong}"
     return None
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from workers.diagnosis import Diagnosis, Evidence, RunOutcome, Severity, find_evidence
+from workers.plausibility import implausible
 from workers.yambo.failures import GAME_OVER, diagnose_yambo
 from workers.yambo.keywords import misspelt, read_values
 
@@ -22,9 +23,6 @@ _FRAGMENT = re.compile(r"(ns\.wf_fragments_|ns\.kb_pp\w*_fragment_)(\d+)(.*)")
 
 # Fragments of one family differ by a few bytes only.
 _LEAST_SHARE = 0.9
-
-# Im eps may undershoot zero by this share of its maximum.
-_NEGATIVE_SHARE = 0.01
 
 # A spectrum whose bands end below this share of its energy range lacks most of its transitions.
 _LEAST_REACH = 0.75
@@ -233,14 +231,8 @@ def _without_commutator(file: str, report: str) -> Diagnosis | None:
 def _unphysical(run: YamboRun) -> Diagnosis | None:
     for name, text in run.spectra.items():
         rows = spectrum_rows(text)
-        imaginary, real = rows[:, 1], rows[:, 2]
-        if imaginary.max() <= 0:
-            reason = "Im eps is nowhere positive"
-        elif imaginary.min() < -_NEGATIVE_SHARE * imaginary.max():
-            reason = f"Im eps falls to {imaginary.min():.3g}"
-        elif real[0] < 1:
-            reason = f"Re eps(0) is {real[0]:.3g}, below 1"
-        else:
+        reason = implausible(rows[:, 2] + 1j * rows[:, 1])
+        if reason is None:
             continue
         return Diagnosis(
             name="spectrum_unphysical",

@@ -135,8 +135,8 @@ def test_other_output_than_asked_for(good: ResponseOutput, changes: dict[str, An
     ("field", "values", "words"),
     [
         ("eps", lambda eps: eps * np.nan, "not finite"),
-        ("eps", lambda eps: eps.conj(), "Im eps in RPA falls to"),
-        ("eps_ipa", lambda eps: eps - 5.0, "Re eps.0. in IPA is 0.75"),
+        ("eps", lambda eps: eps.conj(), "RPA: Im eps is nowhere positive"),
+        ("eps_ipa", lambda eps: eps - 5.0, "IPA: Re eps.0. is 0.75"),
         ("has_commutator", lambda _: False, "nonlocal part"),
         ("n_g", lambda _: 1, "a block of 1 G vectors"),
         ("runlevels", lambda _: ("optics",), "yambo ran optics, not optics chi"),
