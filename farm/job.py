@@ -19,6 +19,8 @@ from typing import Any
 
 from farm.crystal import Crystal
 from farm.errors import InputError
+from farm.stage import Engine as Engine
+from farm.stage import Stage as Stage
 
 
 class JobState(StrEnum):
@@ -41,21 +43,6 @@ class Outcome(StrEnum):
     METAL = "metal"
     UNCONVERGED = "unconverged"
     FAILED = "failed"
-
-
-class Stage(StrEnum):
-    """The stages of one job, in order."""
-
-    GROUND_STATE = "ground_state"
-    BANDS = "bands"
-    RESPONSE = "response"
-
-
-class Engine(StrEnum):
-    """Who computes the response from the bands."""
-
-    NATIVE = "native"
-    YAMBO = "yambo"
 
 
 FINAL_STATES: frozenset[JobState] = frozenset(
