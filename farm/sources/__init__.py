@@ -1,7 +1,21 @@
 """Structures from files and databases, one by one; what cannot be used is named, never raised."""
 
-from farm.sources.files import read_source
-from farm.sources.items import Rejected, Skipped
-from farm.sources.selection import Filters, select, space_group_number
+from farm.sources.files import cut_source, parse, read_source, source_bytes
+from farm.sources.items import Rejected, Skipped, Unparsed
+from farm.sources.opening import Meter
+from farm.sources.selection import Filters, Sieve, select, space_group_number
 
-__all__ = ["Filters", "Rejected", "Skipped", "read_source", "select", "space_group_number"]
+__all__ = [
+    "Filters",
+    "Meter",
+    "Rejected",
+    "Sieve",
+    "Skipped",
+    "Unparsed",
+    "cut_source",
+    "parse",
+    "read_source",
+    "select",
+    "source_bytes",
+    "space_group_number",
+]

@@ -55,12 +55,15 @@ def admit(
     return _refused_reduced(crystal, source) or crystal
 
 
+def elements_of(structure: Structure) -> frozenset[str]:
+    """The element symbols of a structure; of species that are none, theirs."""
+    return frozenset(_symbol(specie) for specie in structure.composition)
+
+
 def _refused_unreduced(structure: Structure, source: str, properties: Mapping[str, Any]) -> Rejected | None:
     if len(structure) > MAX_ATOMS_READ:
         return _too_large(source, len(structure), "the cell")
-    symbols = sorted({_symbol(specie) for specie in structure.composition})
-    missing = [symbol for symbol in symbols if symbol not in available_elements()]
-    if missing:
+    if missing := sorted(elements_of(structure) - available_elements()):
         return Rejected(
             source,
             f"no pseudopotential in {SET_NAME} for {', '.join(missing)}",

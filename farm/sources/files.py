@@ -1,4 +1,8 @@
-"""Any path -> crystals: files by their name, directories with everything below them."""
+"""Any path -> crystals: files by their name, directories with everything below them.
+
+In two steps, so that the second, which takes all the time, can go to other processes: files are cut into
+structures that are not understood yet, and each is parsed on its own.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +12,19 @@ from pathlib import Path
 
 from farm.crystal import Crystal
 from farm.sources.bundled import bundled_crystals
-from farm.sources.items import Rejected
-from farm.sources.json_files import read_json
-from farm.sources.opening import COMPRESSED, DAMAGED, brief
-from farm.sources.structure_files import read_cif, read_poscar
+from farm.sources.items import Rejected, Skipped, Unparsed
+from farm.sources.json_files import Unwanted, cut_json, parse_structure
+from farm.sources.opening import COMPRESSED, DAMAGED, Meter, brief
+from farm.sources.structure_files import cut_cif, cut_poscar, parse_cif, parse_poscar
 
-Reader = Callable[[Path], Iterator[Crystal | Rejected]]
+Cutter = Callable[[Path, Meter], Iterator[Unparsed | Rejected]]
 
 _FORMATS = "*.cif, *.vasp, POSCAR*, CONTCAR* or *.json (each plain, .bz2 or .gz)"
-_BY_SUFFIX: tuple[tuple[str, Reader], ...] = (
-    (".cif", read_cif),
-    (".vasp", read_poscar),
-    (".poscar", read_poscar),
-    (".json", read_json),
+_BY_SUFFIX: tuple[tuple[str, Cutter], ...] = (
+    (".cif", cut_cif),
+    (".vasp", cut_poscar),
+    (".poscar", cut_poscar),
+    (".json", cut_json),
 )
 
 
@@ -30,46 +34,90 @@ def read_source(path: str | Path | None) -> Iterator[Crystal | Rejected]:
     A file or entry that cannot be used comes as Rejected, and the next one follows: bad input never
     raises. Files below a directory are read in the order of their paths.
     """
+    for item in cut_source(path):
+        parsed = parse(item)
+        if not isinstance(parsed, Skipped):  # nothing is: all are wanted
+            yield parsed
+
+
+def cut_source(
+    path: str | Path | None, meter: Meter | None = None
+) -> Iterator[Unparsed | Crystal | Rejected]:
+    """What :func:`read_source` reads, before it is parsed; the bundled crystals come as they are.
+
+    meter: is told how much was read
+    """
     if path is None:
         yield from bundled_crystals()
         return
-    path = Path(path)
+    path, meter = Path(path), meter or Meter()
     if path.is_dir():
-        yield from _read_directory(path)
+        yield from _cut_directory(path, meter)
         return
-    reader = _reader(path)
+    cutter = _cutter(path)
     if not path.exists():
         yield Rejected(str(path), "no such file or directory", "Check the path")
-    elif reader is None:
+    elif cutter is None:
         yield Rejected(str(path), "the format is not known", f"Name it {_FORMATS}")
     else:
-        yield from _read_file(path, reader)
+        yield from _cut_file(path, cutter, meter)
 
 
-def _read_directory(directory: Path) -> Iterator[Crystal | Rejected]:
+def parse(
+    item: Unparsed | Crystal | Rejected, unwanted: Unwanted | None = None
+) -> Crystal | Rejected | Skipped:
+    """The crystal of what was cut out of a file, or why there is none.
+
+    unwanted: of elements and properties, why such a crystal is not wanted; asked early where that saves
+        work, so that what passes has still to be judged
+    """
+    if not isinstance(item, Unparsed):
+        return item
+    if item.form == "structure":
+        return parse_structure(item, unwanted)
+    return parse_cif(item) if item.form == "cif" else parse_poscar(item)
+
+
+def source_bytes(path: str | Path | None) -> int:
+    """What :func:`cut_source` will read of a source, as its meter counts."""
+    if path is None:
+        return 0
+    path = Path(path)
+    paths = (found for found, _ in _structure_files(path, [])) if path.is_dir() else iter([path])
+    return sum(file.stat().st_size for file in paths if file.is_file())
+
+
+def _cut_directory(directory: Path, meter: Meter) -> Iterator[Unparsed | Rejected]:
     found = False
-    closed: list[OSError] = []  # os.walk leaves such folders out without a word
-    for folder, subfolders, names in os.walk(directory, onerror=closed.append):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        for name in sorted(names):
-            path = Path(folder, name)
-            reader = _reader(path)
-            if reader is not None and not name.startswith("."):
-                found = True
-                yield from _read_file(path, reader)
+    closed: list[OSError] = []
+    for path, cutter in _structure_files(directory, closed):
+        found = True
+        yield from _cut_file(path, cutter, meter)
     for error in closed:
         yield _unreadable(str(error.filename), error)
     if not found and not closed:
         yield Rejected(str(directory), "no structure files in it", f"Put {_FORMATS} there")
 
 
-def _read_file(path: Path, reader: Reader) -> Iterator[Crystal | Rejected]:
+def _structure_files(directory: Path, closed: list[OSError]) -> Iterator[tuple[Path, Cutter]]:
+    """Files with a known name in the order of their paths; folders that cannot be read go to ``closed``."""
+    # os.walk leaves such folders out without a word.
+    for folder, subfolders, names in os.walk(directory, onerror=closed.append):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        for name in sorted(names):
+            path = Path(folder, name)
+            cutter = _cutter(path)
+            if cutter is not None and not name.startswith("."):
+                yield path, cutter
+
+
+def _cut_file(path: Path, cutter: Cutter, meter: Meter) -> Iterator[Unparsed | Rejected]:
     if path.exists() and not path.is_file():
         # Reading a pipe or a device would wait for ever.
         yield Rejected(str(path), "not a regular file", "Copy its content to a file")
         return
     try:
-        yield from reader(path)
+        yield from cutter(path, meter)
     except OSError as error:
         yield _unreadable(str(path), error)
     except DAMAGED as error:
@@ -82,11 +130,11 @@ def _unreadable(name: str, error: OSError) -> Rejected:
     return Rejected(name, f"cannot be read: {error.strerror or error}", "Check its permissions")
 
 
-def _reader(path: Path) -> Reader | None:
+def _cutter(path: Path) -> Cutter | None:
     name = path.name.lower()
     for suffix in COMPRESSED:
         name = name.removesuffix(suffix)
-    for suffix, reader in _BY_SUFFIX:
+    for suffix, cutter in _BY_SUFFIX:
         if name.endswith(suffix):
-            return reader
-    return read_poscar if path.name.startswith(("POSCAR", "CONTCAR")) else None
+            return cutter
+    return cut_poscar if path.name.startswith(("POSCAR", "CONTCAR")) else None

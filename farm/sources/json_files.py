@@ -9,18 +9,21 @@ from __future__ import annotations
 import io
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from farm.crystal import Crystal
-from farm.sources.admission import admit
-from farm.sources.items import Rejected
-from farm.sources.opening import DAMAGED, brief, open_bytes
+from farm.crystal import MATERIAL_ID, Crystal
+from farm.sources.admission import admit, elements_of
+from farm.sources.items import Rejected, Skipped, Unparsed
+from farm.sources.opening import DAMAGED, Meter, brief, open_bytes
 
 CHUNK_CHARACTERS = 1 << 18
 _ID_KEYS = ("mat_id", "material_id", "entry_id")
 _SCALARS = (str, int, float, bool)
+
+# Elements and what the source says -> why such a crystal is not wanted; None: it may be.
+Unwanted = Callable[[frozenset[str], Mapping[str, Any]], str | None]
 
 
 class _TextWindow:
@@ -67,24 +70,42 @@ class _TextWindow:
             self.read_more(max(CHUNK_CHARACTERS, len(self.text)))
 
 
-def read_json(path: Path) -> Iterator[Crystal | Rejected]:
-    """The crystals of a JSON file (``.json``, ``.json.bz2``, ``.json.gz``); bad entries are named.
+def cut_json(path: Path, meter: Meter) -> Iterator[Unparsed | Rejected]:
+    """The entries of a JSON file (``.json``, ``.json.bz2``, ``.json.gz``); bad ones are named.
 
     Raises OSError only for a file that cannot be opened.
     """
     n_entries = 0
-    stream = open_bytes(path)
-    try:
-        with io.TextIOWrapper(stream, encoding="utf-8-sig") as text:
-            for n_entries, entry in enumerate(_entries(_TextWindow(text)), start=1):
-                yield _read_entry(entry, path, n_entries)
-    except (ValueError, OSError, RecursionError, *DAMAGED) as error:
-        where = f"{path}, after entry {n_entries}" if n_entries else str(path)
-        fix = "Get the file again" + ("; what came before is used" if n_entries else "")
-        yield Rejected(where, _what_is_broken(error, path), fix)
-        return
+    with open_bytes(path, meter) as stream:
+        try:
+            with io.TextIOWrapper(stream, encoding="utf-8-sig") as text:
+                for n_entries, entry in enumerate(_entries(_TextWindow(text)), start=1):
+                    yield _cut_entry(entry, path, n_entries)
+        except (ValueError, OSError, RecursionError, *DAMAGED) as error:
+            where = f"{path}, after entry {n_entries}" if n_entries else str(path)
+            fix = "Get the file again" + ("; what came before is used" if n_entries else "")
+            yield Rejected(where, _what_is_broken(error, path), fix)
+            return
     if n_entries == 0:
         yield Rejected(str(path), "no entries", "Give a Structure, an entry or a list of them")
+
+
+def parse_structure(item: Unparsed, unwanted: Unwanted | None = None) -> Crystal | Rejected | Skipped:
+    """The crystal of a pymatgen Structure dictionary.
+
+    unwanted: asked before the costly reduction. What has no id is reduced all the same: the report needs
+        its name.
+    """
+    try:
+        structure = _structure(item.content)
+    except Exception as error:  # noqa: BLE001 - pymatgen raises anything on bad input
+        return Rejected(item.source, f"field structure: {brief(error)}", "Export the structure again")
+    material_id, properties = item.material_id, item.properties
+    if unwanted and material_id and MATERIAL_ID.fullmatch(material_id):
+        reason = unwanted(elements_of(structure), properties)
+        if reason is not None:
+            return Skipped(material_id, reason)
+    return admit(structure, source=item.source, material_id=material_id, properties=properties)
 
 
 def _what_is_broken(error: Exception, path: Path) -> str:
@@ -140,7 +161,7 @@ def _object(window: _TextWindow) -> Iterator[Any]:
         yield fields
 
 
-def _read_entry(entry: Any, path: Path, number: int) -> Crystal | Rejected:
+def _cut_entry(entry: Any, path: Path, number: int) -> Unparsed | Rejected:
     source = f"{path}, entry {number}"
     if not isinstance(entry, dict):
         return Rejected(source, "not an object", "Give pymatgen Structure or entry dictionaries")
@@ -150,15 +171,11 @@ def _read_entry(entry: Any, path: Path, number: int) -> Crystal | Rejected:
     material_id = next((str(name) for name in names if name), None)
     if material_id:
         source = f"{path}, {material_id}"
-    structure_dict = entry if "sites" in entry else entry.get("structure")
-    if not isinstance(structure_dict, dict):
+    structure = entry if "sites" in entry else entry.get("structure")
+    if not isinstance(structure, dict):
         return Rejected(source, "field structure is missing", "Export the entry with its structure")
-    try:
-        structure = _structure(structure_dict)
-    except Exception as error:  # noqa: BLE001 - pymatgen raises anything on bad input
-        return Rejected(source, f"field structure: {brief(error)}", "Export the structure again")
     kept = {key: value for key, value in data.items() if isinstance(value, _SCALARS)}
-    return admit(structure, source=source, material_id=material_id, properties=kept)
+    return Unparsed("structure", structure, source, material_id, kept)
 
 
 def _structure(data: dict[str, Any]) -> Any:

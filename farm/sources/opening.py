@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 COMPRESSED = (".bz2", ".gz")
 # Beside OSError, which a missing file and a wrong first byte raise: a stream that is cut or damaged.
@@ -15,13 +21,45 @@ DAMAGED = (EOFError, zlib.error)
 _LONGEST_REASON = 160
 
 
-def open_bytes(path: Path) -> IO[bytes]:
+class Meter:
+    """How much of the source files was read, for a progress bar.
+
+    n_bytes: as they lie on the disk, compressed or not
+    """
+
+    n_bytes = 0
+
+
+class _Metered(io.RawIOBase):
+    """A file that tells a meter what was read of it."""
+
+    def __init__(self, file: io.FileIO, meter: Meter) -> None:
+        self._file = file
+        self._meter = meter
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        n_bytes = self._file.readinto(buffer) or 0
+        self._meter.n_bytes += n_bytes
+        return n_bytes
+
+
+@contextmanager
+def open_bytes(path: Path, meter: Meter | None = None) -> Iterator[IO[bytes]]:
     """The content of a file, decompressed if its name says so (``.bz2``, ``.gz``)."""
-    if path.name.lower().endswith(".bz2"):
-        return cast("IO[bytes]", bz2.open(path, "rb"))
-    if path.name.lower().endswith(".gz"):
-        return cast("IO[bytes]", gzip.open(path, "rb"))
-    return path.open("rb")
+    with path.open("rb", buffering=0) as raw:
+        file = io.BufferedReader(_Metered(raw, meter or Meter()))
+        name = path.name.lower()
+        if name.endswith(".bz2"):
+            with bz2.BZ2File(file) as unpacked:
+                yield cast("IO[bytes]", unpacked)
+        elif name.endswith(".gz"):
+            with gzip.GzipFile(fileobj=file) as unzipped:
+                yield cast("IO[bytes]", unzipped)
+        else:
+            yield file
 
 
 def brief(error: BaseException) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from farm.crystal import Crystal
 from farm.sources.items import Rejected, Skipped
+from farm.sources.seen import Seen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,18 +37,56 @@ class Filters:
         """Why a crystal is not wanted, in a few words; None: it is."""
         if self.max_atoms is not None and crystal.n_atoms > self.max_atoms:
             return f"more than {self.max_atoms} atoms"
-        if self.elements is not None and not crystal.elements <= set(self.elements):
+        if reason := self.why_not_told(crystal.elements, crystal.properties):
+            return reason
+        if self.space_group is not None and space_group_number(crystal) != self.space_group:
+            return f"space group other than {self.space_group}"
+        return None
+
+    def why_not_told(self, elements: frozenset[str], properties: Mapping[str, Any]) -> str | None:
+        """The part of :meth:`why_not` that needs no reduced cell."""
+        if self.elements is not None and not elements <= set(self.elements):
             return f"elements other than {', '.join(sorted(self.elements))}"
-        if excluded := crystal.elements & set(self.exclude):
+        if excluded := elements & set(self.exclude):
             return f"contains {', '.join(sorted(excluded))}"
-        gap, hull = (_number(crystal.properties, key) for key in ("band_gap_ind", "e_above_hull"))
+        gap, hull = (_number(properties, key) for key in ("band_gap_ind", "e_above_hull"))
         if self.min_gap_ev is not None and (gap is None or gap < self.min_gap_ev):
             return "its source gives no gap" if gap is None else f"gap below {self.min_gap_ev:g} eV"
         if self.max_hull_ev is not None and (hull is None or hull > self.max_hull_ev):
             what = f"more than {self.max_hull_ev:g} eV per atom above the hull"
             return "its source gives no energy above the hull" if hull is None else what
-        if self.space_group is not None and space_group_number(crystal) != self.space_group:
-            return f"space group other than {self.space_group}"
+        return None
+
+
+class Sieve:
+    """Lets each crystal pass once, and no more than a limit.
+
+    Crystals are the same when their content hashes are (:class:`farm.sources.seen.Seen`). Another
+    crystal under an id that has passed is Rejected: results are kept by id.
+    """
+
+    def __init__(self, limit: int | None = None) -> None:
+        self._seen = Seen()
+        self._limit = limit
+
+    @property
+    def is_full(self) -> bool:
+        """True when as many crystals as the limit allows have passed."""
+        return self._limit is not None and len(self._seen) >= self._limit
+
+    def refuse(self, crystal: Crystal) -> Rejected | Skipped | None:
+        """Why a crystal does not pass; None: it does, and is remembered."""
+        if (same := self._seen.same_content(crystal.content_hash)) is not None:
+            return Skipped(
+                crystal.material_id, f"the same crystal as {same}", "the same crystal as another"
+            )
+        if self._seen.has_id(crystal.material_id):
+            return Rejected(
+                crystal.source or crystal.material_id,
+                f"the id {crystal.material_id} belongs to another crystal",
+                "Give each crystal its own id",
+            )
+        self._seen.add(crystal.material_id, crystal.content_hash)
         return None
 
 
@@ -56,32 +95,20 @@ def select(
 ) -> Iterator[Crystal | Rejected | Skipped]:
     """Pass on the crystals that are wanted, each once; the others as Skipped with the reason.
 
-    Crystals are the same when their content hashes are. Another crystal under an id that was taken
-    in this run is Rejected: results are kept by id. Reading ends with the limit.
+    What passes is told by :class:`Sieve`. Reading ends with the limit.
     """
     filters = filters or Filters()
-    by_content: dict[str, str] = {}
-    by_id: set[str] = set()
-    if filters.limit == 0:
+    sieve = Sieve(filters.limit)
+    if sieve.is_full:
         return
     for item in items:
         if not isinstance(item, Crystal):
             yield item
         elif reason := filters.why_not(item):
             yield Skipped(item.material_id, reason)
-        elif item.content_hash in by_content:
-            yield Skipped(item.material_id, f"the same crystal as {by_content[item.content_hash]}")
-        elif item.material_id in by_id:
-            yield Rejected(
-                item.source or item.material_id,
-                f"the id {item.material_id} belongs to another crystal",
-                "Give each crystal its own id",
-            )
         else:
-            by_content[item.content_hash] = item.material_id
-            by_id.add(item.material_id)
-            yield item
-            if len(by_id) == filters.limit:
+            yield sieve.refuse(item) or item
+            if sieve.is_full:
                 return
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from farm.crystal import Crystal
 from farm.sources.admission import admit
-from farm.sources.items import Rejected
-from farm.sources.opening import brief, open_bytes
+from farm.sources.items import Rejected, Unparsed
+from farm.sources.opening import Meter, brief, open_bytes
 
 # What the CIF parser only warns of although the structure is then not the one in the file.
 _CIF_FATAL = (
@@ -23,9 +23,9 @@ _CIF_FATAL = (
 _CIF_BLOCK = re.compile(r"^[ \t]*data_", re.MULTILINE | re.IGNORECASE)
 
 
-def read_cif(path: Path) -> Iterator[Crystal | Rejected]:
-    """One crystal for each data block that has a cell. The text must be UTF-8 or Latin-1."""
-    text = _text(path)
+def cut_cif(path: Path, meter: Meter) -> Iterator[Unparsed | Rejected]:
+    """The data blocks that have a cell. The text must be UTF-8 or Latin-1."""
+    text = _text(path, meter)
     starts = [match.start() for match in _CIF_BLOCK.finditer(text)]
     blocks = [text[a:b] for a, b in pairwise([*starts, len(text)])]
     with_cell = [block for block in blocks if "_cell_length_a" in block.lower()]
@@ -34,44 +34,50 @@ def read_cif(path: Path) -> Iterator[Crystal | Rejected]:
         yield Rejected(str(path), what, "Give a CIF with `_cell_length_a` and atom sites")
     for block in with_cell:
         name = block.split(maxsplit=1)[0][len("data_") :]
-        yield _read_block(block, str(path) if len(with_cell) == 1 else f"{path}, data_{name}")
+        yield Unparsed("cif", block, str(path) if len(with_cell) == 1 else f"{path}, data_{name}")
 
 
-def read_poscar(path: Path) -> Iterator[Crystal | Rejected]:
+def cut_poscar(path: Path, meter: Meter) -> Iterator[Unparsed | Rejected]:
+    """The text of a POSCAR or CONTCAR."""
+    text = _text(path, meter)
+    if text.strip():
+        yield Unparsed("poscar", text, str(path))
+    else:
+        yield Rejected(str(path), "the file is empty", "Give a POSCAR with a cell and sites")
+
+
+def parse_poscar(item: Unparsed) -> Crystal | Rejected:
     """The one crystal of a POSCAR or CONTCAR."""
     from pymatgen.io.vasp import Poscar
 
-    text, source = _text(path), str(path)
-    if not text.strip():
-        yield Rejected(source, "the file is empty", "Give a POSCAR with a cell and sites")
-        return
+    source = item.source
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            structure = Poscar.from_str(text, read_velocities=False).structure
+            structure = Poscar.from_str(item.content, read_velocities=False).structure
     except Exception as error:  # noqa: BLE001 - pymatgen's parser raises anything on bad input
-        yield Rejected(source, f"not a POSCAR: {brief(error)}", "Check cell, counts and sites")
-        return
+        return Rejected(source, f"not a POSCAR: {brief(error)}", "Check cell, counts and sites")
     if any("cannot be determined" in str(warning.message) for warning in caught):
-        yield Rejected(source, "the elements are not named", "Add their symbols above the counts (VASP 5)")
-        return
-    yield admit(structure, source=source)
+        return Rejected(source, "the elements are not named", "Add their symbols above the counts (VASP 5)")
+    return admit(structure, source=source)
 
 
-def _read_block(block: str, source: str) -> Crystal | Rejected:
+def parse_cif(item: Unparsed) -> Crystal | Rejected:
+    """The crystal of a data block."""
     from pymatgen.io.cif import CifParser
 
+    source = item.source
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             # Occupancies above 1 are overlapping sites or a wrong file: never scaled away.
-            parser = CifParser.from_str(block, occupancy_tolerance=1.0)
+            parser = CifParser.from_str(item.content, occupancy_tolerance=1.0)
             (structure,) = parser.parse_structures(primitive=False, on_error="raise")
             wrong = parser.check(structure)
     except Exception as error:  # noqa: BLE001 - pymatgen's parser raises anything on bad input
         return Rejected(source, f"no structure: {brief(error)}", "Check cell, symmetry and sites")
     found = admit(structure, source=source)
-    if isinstance(found, Rejected):
+    if not isinstance(found, Crystal):
         return found
     said = " ".join([wrong or "", *getattr(parser, "warnings", ())])
     for sign, reason, fix in _CIF_FATAL:
@@ -80,8 +86,8 @@ def _read_block(block: str, source: str) -> Crystal | Rejected:
     return found
 
 
-def _text(path: Path) -> str:
-    with open_bytes(path) as stream:
+def _text(path: Path, meter: Meter) -> str:
+    with open_bytes(path, meter) as stream:
         data = stream.read()
     try:
         return data.decode("utf-8-sig")

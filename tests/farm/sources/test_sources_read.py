@@ -2,6 +2,7 @@ import bz2
 import gzip
 import json
 import os
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,17 @@ import pytest
 from source_samples import entry, rock_salt, rock_salt_cif, write_alexandria
 
 from farm.crystal import Crystal
-from farm.sources import Rejected, read_source, space_group_number
+from farm.sources import (
+    Meter,
+    Rejected,
+    Skipped,
+    Unparsed,
+    cut_source,
+    parse,
+    read_source,
+    source_bytes,
+    space_group_number,
+)
 from farm.sources.json_files import CHUNK_CHARACTERS
 
 POSCAR = """\
@@ -309,3 +320,47 @@ def test_the_azide_ion_has_its_bond_length():
     shortest = sorted(structure.get_distance(i, j) for i in nitrogens for j in nitrogens if i < j)[:2]
     # Pringle and Noakes: 1.162 angstrom, twice and equal.
     assert shortest == pytest.approx([1.162, 1.162], abs=2e-3)
+
+
+def test_what_is_cut_out_of_files_can_be_parsed_in_another_process(tmp_path: Path):
+    (tmp_path / "a.cif").write_text(rock_salt_cif(name="a") + rock_salt_cif("Ca", "O", a=4.81, name="b"))
+    (tmp_path / "POSCAR").write_text(POSCAR)
+    write_alexandria(
+        tmp_path / "c.json.bz2", [entry("agm1", rock_salt()), entry("agm2", rock_salt(), note=[1])]
+    )
+    cut = list(cut_source(tmp_path))
+    assert [type(item) for item in cut] == [Unparsed] * 5
+    assert [parse(pickle.loads(pickle.dumps(item))) for item in cut] == read(tmp_path)  # noqa: S301 - our own
+
+
+def test_the_meter_ends_at_the_size_of_the_sources(tmp_path: Path):
+    text = rock_salt_cif()
+    (tmp_path / "a.cif").write_text(text)
+    (tmp_path / "b.cif.gz").write_bytes(gzip.compress(text.encode()))
+    write_alexandria(
+        tmp_path / "sub.json.bz2", [entry(f"id{i}", rock_salt(a=4 + i / 50)) for i in range(20)]
+    )
+    (tmp_path / "notes.txt").write_text("not read")
+    sizes = sum(file.stat().st_size for file in tmp_path.iterdir() if file.suffix != ".txt")
+    meter = Meter()
+    assert len(list(cut_source(tmp_path, meter))) == 22
+    assert meter.n_bytes == source_bytes(tmp_path) == sizes
+    assert source_bytes(tmp_path / "a.cif") == len(text)
+    assert source_bytes(None) == source_bytes(tmp_path / "gone") == 0
+
+
+def test_what_nobody_wants_is_not_reduced(tmp_path: Path):
+    # A cell whose reduction fails (overlapping sites), so that a reduction shows.
+    crushed = rock_salt(a=1.0)
+    path = write_alexandria(
+        tmp_path / "x.json", [entry("agm1", crushed, band_gap_ind=0.1), entry("../x", crushed)]
+    )
+    named, unnamed = cut_source(path)
+    assert isinstance(parse(named), Rejected)
+
+    def unwanted(elements, properties):
+        assert elements == {"Mg", "O"}
+        return "too narrow" if properties["band_gap_ind"] < 5 else None
+
+    assert parse(named, unwanted) == Skipped("agm1", "too narrow")
+    assert isinstance(parse(unnamed, unwanted), Rejected)
