@@ -21,6 +21,7 @@ from farm.standard_cell import primitive_cell
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+_SYMBOL = re.compile(r"[A-Z][a-z]?")
 # Ids become file names, Redis keys and URLs: nothing that could leave its directory.
 MATERIAL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]{0,63}")
 
@@ -140,6 +141,11 @@ class Crystal:
         from pymatgen.core import Lattice, Structure
 
         return Structure(Lattice(self.lattice), list(self.species), [list(f) for f in self.frac_coords])
+
+
+def elements_of(formula: str) -> frozenset[str]:
+    """The element symbols of a formula, ``CaF2``."""
+    return frozenset(_SYMBOL.findall(formula))
 
 
 def _rows(rows: Sequence[Sequence[float]]) -> tuple[tuple[float, float, float], ...]:

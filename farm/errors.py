@@ -15,6 +15,7 @@
     |   +-- ResultRefusedError  a result it cannot keep; the store itself is well
     +-- CalculationError      a calculation that ended without a usable result
     +-- ResourceError         the machine, not the material: the job is given back uncounted
+    |   +-- MemoryShortError  it needs a slot with more memory
     +-- CheckpointError       a model checkpoint that cannot be read or verified
 """
 
@@ -81,6 +82,10 @@ class CalculationError(FarmError):
 
 class ResourceError(FarmError):
     """The machine, not the material (a full disk, no memory): the job is given back uncounted."""
+
+
+class MemoryShortError(ResourceError):
+    """The job took more memory than this slot has."""
 
 
 class CheckpointError(FarmError):

@@ -11,14 +11,15 @@ from celery import Celery
 COMPUTE = "workers.compute"
 APPEND = "store.append"
 REFIT = "trainer.refit"
+RANK = "trainer.rank"
 
 STORE_QUEUE = "store"
 TRAINER_QUEUE = "trainer"
 
 
-def cpu_queue(engine: str) -> str:
-    """The queue of jobs for one engine."""
-    return f"cpu.{engine}"
+def cpu_queue(queue: str) -> str:
+    """The Celery queue of the jobs of an engine that need slots of a class (``native.small``)."""
+    return f"cpu.{queue}"
 
 
 # Redelivery is not used: a lease of our own, renewed while the job runs, decides who has a job

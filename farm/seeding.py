@@ -111,7 +111,7 @@ def queue_jobs(
     # Read after the states: what was finished then is in there, if it is anywhere.
     held = read_held() if finished else None
     if held is not None:
-        lost = [job_id for job_id in finished if job_id not in held and backlog.redo(job_id)]
+        lost = [job_id for job_id in finished if job_id not in held and backlog.redo([job for job in report.jobs if job.job_id == job_id])]
         known = {job_id: state for job_id, state in known.items() if job_id not in lost}
     fresh = [job for job in report.jobs if job.job_id not in known]
     backlog.enqueue(fresh)  # leaves out what was queued again above

@@ -32,17 +32,17 @@ def serve(
     backlog: Backlog,
     *,
     name: str,
-    queue: str,
+    queues: Sequence[str],
     slots: int | None,
-    also: Sequence[str] = (),
     on_leave: Callable[[], object] = lambda: None,
+    why_not: Callable[[], str] = lambda: "",
     state: Mapping[str, Any] | None = None,
 ) -> None:
-    """Serve one queue until told to stop.
+    """Serve Celery queues until told to stop.
 
-    also:     further queues
     slots:    number of pool processes, jobs at a time; None runs tasks in this very process
     on_leave: called after the last task, before the process ends
+    why_not:  asked every two seconds; while it gives a reason, no new tasks are taken
     state:    what ``farm status`` lists for this worker
     """
     # Celery warns whoever runs as root, as containers do; there is nothing to run pickles for.
@@ -50,21 +50,25 @@ def serve(
     # SIGTERM means: finish what ends within seconds, hand the rest over. Read by celery on import.
     os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")
     description = {"role": name.split("@")[0], "slots": slots or 0, **(state or {})}
+    gate = _Gate(queues)
 
-    def report() -> None:
+    def report(consumer: Any) -> None:
+        reason = why_not()
+        gate.set(consumer, is_open=not reason)
+        said = {**description, "hold": reason} if reason else description
         try:
-            backlog.report_worker(name, description, _REPORT_EVERY_S * _REPORTS_MISSED)
+            backlog.roster.report_worker(name, said, _REPORT_EVERY_S * _REPORTS_MISSED)
         except BrokerError as error:
             LOGGER.warning("%s", error)
 
     def ready(sender: Any, **_: Any) -> None:
-        report()
-        sender.timer.call_repeatedly(_REPORT_EVERY_S, report)
+        report(sender)
+        sender.timer.call_repeatedly(_REPORT_EVERY_S, report, (sender,))
 
     def leave() -> None:
         try:
             on_leave()
-            backlog.forget_worker(name)
+            backlog.roster.forget_worker(name)
         except BrokerError as error:
             LOGGER.warning("%s", error)
 
@@ -73,11 +77,10 @@ def serve(
     signals.setup_logging.connect(lambda **_: None, weak=False)
     worker = app.Worker(
         hostname=name,
-        queues=[queue, *also],
+        queues=list(queues),
         pool="prefork" if slots else "solo",
         concurrency=slots or 1,
         optimization="fair",
-        task_events=True,
         without_gossip=True,
         without_mingle=True,
         quiet=True,
@@ -88,3 +91,23 @@ def serve(
         leave()  # also after a cold shutdown, which leaves by SystemExit
     if worker.exitcode:
         raise SystemExit(worker.exitcode)
+
+
+class _Gate:
+    """Whether a worker takes tasks from its queues; what it has taken it finishes."""
+
+    def __init__(self, queues: Sequence[str]) -> None:
+        self._queues = queues
+        self._is_open = True
+
+    def set(self, consumer: Any, *, is_open: bool) -> None:
+        """Open or close, where that is news. ``consumer`` is Celery's."""
+        if is_open == self._is_open:
+            return
+        LOGGER.warning("takes %s jobs", "new" if is_open else "no new")
+        for queue in self._queues:
+            if is_open:
+                consumer.add_task_queue(queue)
+            else:
+                consumer.cancel_task_queue(queue)
+        self._is_open = is_open

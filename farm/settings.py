@@ -10,7 +10,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -30,12 +30,38 @@ class Settings(BaseModel):
         default="farm", pattern=r"^[A-Za-z0-9_-]{1,32}$", description="prefix of all Redis keys"
     )
     redis_url: str | None = Field(default=None, description="redis[s]://...; none: an embedded Redis")
+    redis_ca_file: Path | None = Field(
+        default=None,
+        description="CA that signed the certificate of rediss://; none: the system's; from home",
+    )
+    redis_cert_file: Path | None = Field(default=None, description="certificate to show to Redis")
+    redis_key_file: Path | None = Field(default=None, description="private key of that certificate")
     slots: int = Field(
         default_factory=lambda: os.cpu_count() or 1, ge=1, description="jobs at a time on this machine"
     )
     lease_s: float = Field(default=20.0, ge=1, description="a worker silent for this long lost its job")
     tick_s: float = Field(default=0.2, gt=0, description="pause between scheduler ticks")
-    max_attempts: int = Field(default=3, ge=1, description="a job whose worker dies this often has failed")
+    max_attempts: int = Field(
+        default=3,
+        ge=1,
+        description="a job has failed whose workers died, or programs were killed, this often",
+    )
+    max_returns: int = Field(
+        default=20, ge=1, description="a job that machines gave back this often has failed"
+    )
+    slot_memory_mb: float | None = Field(
+        default=None, gt=0, description="memory of one slot; none: the machine's, shared by the slots"
+    )
+    ranks: int = Field(default=1, ge=1, description="MPI ranks of the programs of one slot")
+    least_free_disk_mb: float = Field(
+        default=1000.0, ge=0, description="a worker takes no jobs with less room for scratch"
+    )
+    hold_s: float = Field(
+        default=60.0, gt=0, description="a worker that gave a job back pauses for this long"
+    )
+    policy: Literal["cheapest", "uncertainty-per-cost", "diverse"] = Field(
+        default="cheapest", description="what to compute first"
+    )
     refit_min_spectra: int = Field(default=8, ge=2, description="RPA spectra before the first refit")
     refit_growth: float = Field(default=1.0, gt=0, description="growth of the RPA set that calls a refit")
     refit_lease_s: float = Field(default=60.0, ge=1, description="a trainer silent for this long is dead")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from celery import Celery
 
-from farm.backlog import Backlog
+from farm.backlog import Backlog, Finish
+from farm.cost_model import CostModel, model_key
 from farm.errors import InputError, ResultRefusedError
 from farm.job import Outcome
 from farm.queues import APPEND
@@ -15,36 +17,82 @@ from farm.store import StoreWriter
 
 LOGGER = logging.getLogger(__name__)
 
+# Results written to disk together: one fsync for all, and a few megabytes of memory.
+_BATCH = 32
 
-def store_result(job_id: str, backlog: Backlog, writer: StoreWriter) -> bool:
-    """Append one delivered result and finish its job; False when there was nothing to do.
 
-    Safe to repeat: the store refuses what it holds, and the outbox entry goes only after the
-    append is on disk. What is no result, or one that the store cannot keep, ends the job as failed
-    with the reason; a store that is not well raises StoreError, and the result stays in the outbox.
+def store_waiting(backlog: Backlog, writer: StoreWriter) -> int:
+    """Append what was delivered, oldest first, until nothing waits; how many jobs were finished.
+
+    Safe to repeat and to be killed anywhere: the store refuses what it holds, and an outbox entry goes
+    only after the append is on disk. What is no result, or one that the store cannot keep, ends the job as
+    failed with the reason; a store that is not well raises StoreError, and the results stay in the outbox.
     """
-    payload = backlog.outbox(job_id)
-    if payload is None:
-        return False
+    n_finished = 0
+    while ids := backlog.undelivered(limit=_BATCH):
+        ends = _store(ids, backlog, writer)
+        if not any(backlog.finish(ends)):
+            break  # cancelled or wiped meanwhile: nothing more to take
+        n_finished += len(ends)
+    return n_finished
+
+
+def _store(job_ids: Sequence[str], backlog: Backlog, writer: StoreWriter) -> list[Finish]:
+    ends: dict[str, Finish] = {}
+    results: dict[str, Result] = {}
+    for job_id in job_ids:
+        try:
+            results[job_id] = Result.unpack(backlog.outbox(job_id) or b"")
+        except InputError as error:
+            ends[job_id] = _refused(job_id, error)
     try:
-        result = Result.unpack(payload)
-        writer.append(result)
-    except (InputError, ResultRefusedError) as error:
-        LOGGER.error("%s: %s", job_id, error)
-        return backlog.finish(job_id, Outcome.FAILED, str(error), 0.0)
-    return backlog.finish(job_id, result.outcome, result.reason, result.cpu_s)
+        writer.append_many(results.values())
+    except (InputError, ResultRefusedError):
+        # One of them; each by itself tells which.
+        for job_id in list(results):
+            try:
+                writer.append(results[job_id])
+            except (InputError, ResultRefusedError) as error:
+                ends[job_id] = _refused(job_id, error)
+                del results[job_id]
+    _learn_costs(results, backlog)
+    for job_id, result in results.items():
+        ends[job_id] = Finish(
+            job_id=job_id, outcome=result.outcome, reason=result.reason, cpu_s=result.cpu_s
+        )
+    return list(ends.values())
+
+
+def _refused(job_id: str, error: Exception) -> Finish:
+    LOGGER.error("%s: %s", job_id, error)
+    return Finish(job_id=job_id, outcome=Outcome.FAILED, reason=str(error), cpu_s=0.0)
+
+
+def _learn_costs(results: dict[str, Result], backlog: Backlog) -> None:
+    """Add what the stages of complete calculations took to what is known of costs."""
+    models: dict[str, CostModel] = {}
+    for job_id, result in results.items():
+        prior = backlog.prior(job_id) if result.outcome is Outcome.DONE else None
+        if prior is None:
+            continue
+        key = model_key(result.engine, result.protocol)
+        known = models or backlog.cost_models()
+        measured = {usage.stage: usage.cpu_s for usage in result.stages}
+        models = {**known, key: known.get(key, CostModel()).observe(prior, measured)}
+    for key, model in models.items():
+        backlog.set_cost_model(key, model)
 
 
 def report_counts(backlog: Backlog, writer: StoreWriter) -> None:
     """Tell the scheduler how many spectra there are."""
     counts = writer.counts()
-    backlog.set_stored_counts(materials=counts.materials, ipa=counts.ipa, rpa=counts.rpa)
+    backlog.roster.set_stored_counts(materials=counts.materials, ipa=counts.ipa, rpa=counts.rpa)
 
 
 def register(app: Celery, backlog: Backlog, writer: StoreWriter) -> None:
     """Register the task that the worker's poke calls."""
 
     @app.task(name=APPEND)  # type: ignore[untyped-decorator]  # celery has no types
-    def append(job_id: str) -> None:
-        if store_result(job_id, backlog, writer):
+    def append() -> None:
+        if store_waiting(backlog, writer):
             report_counts(backlog, writer)

@@ -33,11 +33,11 @@ def announced(backlog: Backlog, lease_s: float) -> Iterator[None]:
     def run() -> None:
         while not stopped.wait(lease_s / _HEARTBEATS_PER_LEASE):
             try:
-                backlog.set_refit_state(state="running", until_s=backlog.now_s() + lease_s)
+                backlog.roster.set_refit_state(state="running", until_s=backlog.now_s() + lease_s)
             except BrokerError as error:
                 LOGGER.warning("refit: heartbeat: %s", error)
 
-    backlog.set_refit_state(state="running", until_s=backlog.now_s() + lease_s)
+    backlog.roster.set_refit_state(state="running", until_s=backlog.now_s() + lease_s)
     thread = threading.Thread(target=run, name="refit heartbeat", daemon=True)
     thread.start()
     try:
@@ -55,16 +55,16 @@ def run_refit(n_rpa: int, backlog: Backlog, settings: Settings) -> None:
     """
     from trainer.refit import refit
 
-    failures = int(backlog.refit_state().get("failures", 0))
+    failures = int(backlog.roster.refit_state().get("failures", 0))
     try:
         with announced(backlog, settings.refit_lease_s):
             report = refit(settings.store_path, settings.checkpoints_dir, now=datetime.now(UTC))
     except FarmError as error:
         LOGGER.error("refit: %s", error)
-        backlog.set_refit_state(state="idle", failures=failures + 1, message=str(error))
+        backlog.roster.set_refit_state(state="idle", failures=failures + 1, message=str(error))
         return
     LOGGER.info("refit: %s", report.message)
-    backlog.set_refit_state(state="idle", failures=0, n_rpa=n_rpa, message=report.message)
+    backlog.roster.set_refit_state(state="idle", failures=0, n_rpa=n_rpa, message=report.message)
 
 
 def register(app: Celery, backlog: Backlog, settings: Settings) -> None:
@@ -94,4 +94,4 @@ def trainer(ctx: click.Context) -> None:
         app = make_app(url, name=settings.name)
         backlog = Backlog(connect(url), name=settings.name)
         register(app, backlog, settings)
-        serve(app, backlog, name=worker_name("trainer"), queue=TRAINER_QUEUE, slots=None)
+        serve(app, backlog, name=worker_name("trainer"), queues=[TRAINER_QUEUE], slots=None)

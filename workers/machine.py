@@ -40,6 +40,23 @@ def available_memory_bytes() -> int:
     return min(available, limit - used + cache)
 
 
+def memory_kills() -> int:
+    """How often the kernel killed for want of memory: in this control group, else on this machine."""
+    for path in (_CGROUP / "memory.events", Path("/proc/vmstat")):
+        with suppress(OSError, ValueError):
+            for line in path.read_text().splitlines():
+                if line.startswith("oom_kill "):
+                    return int(line.split()[1])
+    return 0
+
+
+def total_memory_bytes() -> int:
+    """Memory of this machine, or of this control group where that has less."""
+    total: int = psutil.virtual_memory().total
+    limit = _number(_CGROUP / "memory.max")
+    return total if limit is None else min(total, limit)
+
+
 def tree_use(pid: int) -> TreeUse:
     """What a process and its descendants have used so far; zeros where it is gone."""
     cpu_s, resident = 0.0, 0

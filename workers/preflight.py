@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from farm.checks import Check
@@ -39,9 +39,14 @@ def program_checks() -> list[Check]:
     ]
 
 
+def missing_from_path(programs: Iterable[str]) -> list[str]:
+    """Those of some programs that are not on PATH."""
+    return [program for program in programs if shutil.which(program) is None]
+
+
 def missing_programs(engine: Engine) -> list[str]:
     """The programs of an engine that are not on PATH."""
-    return [program for program in _PROGRAMS[engine] if shutil.which(program) is None]
+    return missing_from_path(_PROGRAMS[engine])
 
 
 def has_engine(engine: Engine) -> bool:

@@ -14,6 +14,7 @@ from farm.errors import (
     CrystalError,
     FarmError,
     LeaseLostError,
+    MemoryShortError,
     MissingProgramError,
     ResourceError,
 )
@@ -85,6 +86,8 @@ def _verdict(session: Session[Any, Any]) -> FarmError:
     match diagnosis.severity:
         case Severity.CONFIGURATION:
             return MissingProgramError(text, fix=session.configuration_fix)
+        case Severity.MACHINE if diagnosis.name == "out_of_memory":
+            return MemoryShortError(text, fix="Give its slot more memory")
         case Severity.MACHINE:
             return ResourceError(text, fix="Free disk space or memory on this machine")
         case Severity.STRUCTURE:

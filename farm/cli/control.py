@@ -1,128 +1,111 @@
-"""``farm pause|resume|prioritise|cancel|retry``: steer the backlog by id, formula or state."""
+"""``farm pause|resume|prioritise|cancel|retry``: steer the backlog."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import click
 
-from farm.backlog import Backlog, JobView
+from farm.backlog import Backlog
+from farm.cli.choosing import choice_options, choose, chosen
 from farm.console import echo_json, open_backlog, settings_of
-from farm.errors import InputError
-from farm.job import JobState
 
+# Ids shown on a terminal; `--json` gives all.
+_SHOWN = 20
 
-def select(backlog: Backlog, names: tuple[str, ...], states: tuple[str, ...]) -> list[JobView]:
-    """Jobs whose id, material or formula is named, or whose state is; both given: both must hold.
-
-    Raises InputError for a name that matches nothing.
-    """
-    if not names and not states:
-        raise InputError("nothing was named", fix="Give materials, formulas, or --state")
-    wanted = [JobState(state) for state in states] or None
-    views = list(backlog.jobs(wanted))
-    if not names:
-        return views
-    chosen = [job for job in views if {job.job_id, job.material_id, job.formula} & set(names)]
-    found = {name for job in chosen for name in (job.job_id, job.material_id, job.formula)}
-    if missing := [name for name in names if name not in found]:
-        raise InputError(f"no such job: {', '.join(missing)}", fix="`farm jobs` lists them")
-    return chosen
+_json = click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 
 
 def _act(
     ctx: click.Context,
-    names: tuple[str, ...],
-    states: tuple[str, ...],
+    options: dict[str, Any],
     as_json: bool,
     verb: str,
-    action: Callable[[Backlog, str], bool],
+    action: Callable[[Backlog, list[str]], list[str]],
 ) -> None:
-    settings = settings_of(ctx)
-    with open_backlog(settings) as backlog:
-        changed = [job for job in select(backlog, names, states) if action(backlog, job.job_id)]
+    with open_backlog(settings_of(ctx)) as backlog:
+        jobs = {job.job_id: job for job in choose(backlog, chosen(**options))}
+        changed = [jobs[job_id] for job_id in action(backlog, list(jobs))]
     if as_json:
-        echo_json({verb: [job.material_id for job in changed]})
-    else:
-        click.echo(f"{verb} {len(changed)}: " + (", ".join(job.material_id for job in changed) or "none"))
-
-
-_names = click.argument("names", nargs=-1, metavar="[MATERIAL|FORMULA]...")
-_states = click.option(
-    "--state",
-    "states",
-    multiple=True,
-    type=click.Choice([state.value for state in JobState]),
-    help="All jobs in this state.",
-)
-_json = click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+        materials = [job.material_id for job in changed]
+        echo_json({verb: materials, "jobs": [job.job_id for job in changed]})
+        return
+    shown = ", ".join(job.material_id for job in changed[:_SHOWN]) or "none"
+    more = f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
+    click.echo(f"{verb} {len(changed)}: {shown}{more}")
 
 
 @click.command()
-@_names
-@_states
+@choice_options
 @_json
 @click.pass_context
-def retry(ctx: click.Context, names: tuple[str, ...], states: tuple[str, ...], as_json: bool) -> None:
+def retry(ctx: click.Context, as_json: bool, **options: Any) -> None:
     """Queue failed, cancelled or unconverged jobs again.
 
     \b
     farm retry --state failed
     farm retry MgO
     """
-    _act(ctx, names, states, as_json, "queued again", Backlog.retry)
+    _act(ctx, options, as_json, "queued again", Backlog.retry)
 
 
 @click.command()
-@_names
-@_states
+@choice_options
 @_json
 @click.pass_context
-def cancel(ctx: click.Context, names: tuple[str, ...], states: tuple[str, ...], as_json: bool) -> None:
+def cancel(ctx: click.Context, as_json: bool, **options: Any) -> None:
     """Cancel jobs; running ones are killed with all their processes.
 
     \b
     farm cancel KCl
-    farm cancel --state ready
+    farm cancel --state ready --max-atoms 4
     """
-    _act(ctx, names, states, as_json, "cancelled", Backlog.cancel)
+    _act(ctx, options, as_json, "cancelled", Backlog.cancel)
 
 
 @click.command()
-@_names
-@_states
+@choice_options
 @_json
 @click.pass_context
-def prioritise(ctx: click.Context, names: tuple[str, ...], states: tuple[str, ...], as_json: bool) -> None:
-    """Put ready jobs before all others.
+def prioritise(ctx: click.Context, as_json: bool, **options: Any) -> None:
+    """Put ready jobs before all others, cheapest first among them.
 
     \b
     farm prioritise BN-hexagonal
+    farm prioritise --elements Si,O --max-cpu-s 600
     """
-    _act(ctx, names, states, as_json, "first now", Backlog.prioritise)
+    _act(ctx, options, as_json, "first now", Backlog.prioritise)
 
 
 @click.command()
+@_json
 @click.pass_context
-def pause(ctx: click.Context) -> None:
+def pause(ctx: click.Context, as_json: bool) -> None:
     """Dispatch nothing new; what runs goes on.
 
     \b
     farm pause
     """
-    with open_backlog(settings_of(ctx)) as backlog:
-        backlog.set_paused(True)
-    click.echo("paused; `farm resume` goes on")
+    _set_paused(ctx, True, as_json, "paused; `farm resume` goes on")
 
 
 @click.command()
+@_json
 @click.pass_context
-def resume(ctx: click.Context) -> None:
+def resume(ctx: click.Context, as_json: bool) -> None:
     """Dispatch again after `farm pause`.
 
     \b
     farm resume
     """
+    _set_paused(ctx, False, as_json, "resumed")
+
+
+def _set_paused(ctx: click.Context, paused: bool, as_json: bool, words: str) -> None:
     with open_backlog(settings_of(ctx)) as backlog:
-        backlog.set_paused(False)
-    click.echo("resumed")
+        backlog.set_paused(paused)
+    if as_json:
+        echo_json({"paused": paused})
+    else:
+        click.echo(words)

@@ -2,51 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, Literal
 
 import click
 
+from farm.backlog import JobView, Register
+from farm.cli.choosing import Choice, choice_options, choose, chosen
 from farm.console import echo_json, open_backlog, screen, settings_of
 from farm.job import JobState
 
-_ORDER = {state: i for i, state in enumerate((JobState.RUNNING, JobState.DISPATCHED, JobState.READY))}
-# "lost": leases that died under this job, of the few it may lose.
+# "came back": how often, by what brought it back.
 _COLUMNS: tuple[tuple[str, Literal["left", "right"]], ...] = (
     ("atoms", "right"),
     ("state", "left"),
     ("predicted CPU s", "right"),
     ("CPU s", "right"),
-    ("lost", "right"),
+    ("came back", "left"),
     ("", "left"),
 )
 
 
 @click.command()
-@click.option(
-    "--state",
-    "states",
-    multiple=True,
-    type=click.Choice([state.value for state in JobState]),
-    help="Only jobs in this state; may be repeated.",
-)
+@choice_options
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="Rows at most.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @click.pass_context
-def jobs(ctx: click.Context, states: tuple[str, ...], limit: int, as_json: bool) -> None:
+def jobs(ctx: click.Context, limit: int, as_json: bool, **options: Any) -> None:
     """List jobs: running first, then the backlog in its order, then the finished.
 
     \b
     farm jobs --state failed
     farm jobs --state running --state ready --limit 20
+    farm jobs MgO --json
     """
-    settings = settings_of(ctx)
-    with open_backlog(settings) as backlog:
-        wanted = [JobState(state) for state in states] or None
-        place = {job_id: i for i, job_id in enumerate(backlog.ready_order())}
-        views = sorted(
-            backlog.jobs(wanted),
-            key=lambda job: (_ORDER.get(job.state, 9), place.get(job.job_id, 0), job.changed_ms),
-        )[:limit]
+    choice = chosen(**options)
+    with open_backlog(settings_of(ctx)) as backlog:
+        found = choose(backlog, choice) if choice.names else _listed(backlog, choice)
+        views = list(islice(found, limit))
     if as_json:
         echo_json([view.to_dict() for view in views])
         return
@@ -64,7 +58,11 @@ def jobs(ctx: click.Context, states: tuple[str, ...], limit: int, as_json: bool)
             job.state.value,
             f"{job.predicted_cpu_s:.1f}",
             "" if job.cpu_s is None else f"{job.cpu_s:.1f}",
-            str(job.attempts or ""),
+            ", ".join(f"{cause} {n}" for cause, n in job.causes.items()),
             escape(job.stage if job.state is JobState.RUNNING else job.reason),
         )
     screen().print(table if views else "no jobs; `farm seed` queues some")
+
+
+def _listed(register: Register, choice: Choice) -> Iterator[JobView]:
+    return (job for job in register.jobs(choice.states or None) if choice.holds(job))

@@ -35,8 +35,8 @@ def gather(backlog: Backlog, settings: Settings) -> dict[str, Any]:
         "cpu_hours": {"spent": round(spent / 3600, 4), "to_go": round(to_go / 3600, 4)},
         "checkpoint": checkpoint,
         "checkpoint_damage": damage,
-        "refit": backlog.refit_state().get("state", "idle"),
-        "workers": backlog.workers(),
+        "refit": backlog.roster.refit_state().get("state", "idle"),
+        "workers": backlog.roster.workers(),
         "running": [
             {"material": job.material_id, "formula": job.formula, "stage": job.stage, "worker": job.owner}
             for job in sorted(backlog.leased(), key=lambda job: job.job_id)
@@ -54,7 +54,7 @@ def _store_counts(backlog: Backlog, settings: Settings) -> dict[str, int]:
         with open_store(settings.store_path) as store:
             counts = store.counts()
         return {"materials": counts.materials, "ipa": counts.ipa, "rpa": counts.rpa}
-    told = backlog.stored_counts()
+    told = backlog.roster.stored_counts()
     return {key: told.get(key, 0) for key in ("materials", "ipa", "rpa")}
 
 

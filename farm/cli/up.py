@@ -120,7 +120,7 @@ class _News:
     def __init__(self, backlog: Backlog) -> None:
         self._backlog = backlog
         self._seen_ms = int(backlog.now_s() * 1000)
-        self._refit = backlog.refit_state().get("message", "")
+        self._refit = backlog.roster.refit_state().get("message", "")
 
     def lines(self) -> list[str]:
         """One line for each thing that happened, with colours."""
@@ -133,7 +133,7 @@ class _News:
             seconds = "" if job.cpu_s is None else f"{job.cpu_s:7.1f} CPU s"
             words = f"{job.material_id:<22}{seconds}  {job.reason}".rstrip()
             lines.append(f"[{colour}]{job.state.value:<12}[/]{escape(words)}")
-        refit = self._backlog.refit_state().get("message", "")
+        refit = self._backlog.roster.refit_state().get("message", "")
         if refit != self._refit:
             self._refit = refit
             lines.append(f"[cyan]{'refit':<12}[/]{escape(refit)}")

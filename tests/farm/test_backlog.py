@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import redis
 
-from farm.backlog import Backlog, Dispatch
+from farm.backlog import Backlog, Dispatch, Finish
 from farm.errors import BrokerError, LeaseLostError
 from farm.job import FINAL_STATES, Job, JobState, Outcome
 from farm.queues import COMPUTE, cpu_queue, make_app
@@ -29,6 +29,12 @@ def start(backlog: Backlog, job: Job, lease_s: float = LEASE_S) -> Dispatch:
     dispatch = hand_out(backlog, job)
     backlog.start(dispatch.job_id, dispatch.token, "worker@here.1", lease_s)
     return dispatch
+
+
+def finish(backlog: Backlog, job_id: str, outcome: Outcome, reason: str, cpu_s: float) -> bool:
+    """The writer's word on one job."""
+    [done] = backlog.finish([Finish(job_id=job_id, outcome=outcome, reason=reason, cpu_s=cpu_s)])
+    return done
 
 
 def state(backlog: Backlog, job_id: str) -> JobState:
@@ -74,18 +80,18 @@ def test_a_job_runs_to_its_final_state(backlog: Backlog, make_job: MakeJob) -> N
     backlog.deliver(dispatch.job_id, dispatch.token, b"payload")
     assert backlog.outbox(dispatch.job_id) == b"payload"
     assert state(backlog, dispatch.job_id) is JobState.RUNNING  # until it is on disk
-    assert backlog.finish(dispatch.job_id, Outcome.DONE, "", 3.5)
+    assert finish(backlog, dispatch.job_id, Outcome.DONE, "", 3.5)
     assert state(backlog, dispatch.job_id) is JobState.DONE
     assert backlog.cpu_s() == pytest.approx((3.5, 0.0))
     assert backlog.outbox(dispatch.job_id) is None
-    assert not backlog.finish(dispatch.job_id, Outcome.DONE, "", 3.5)  # said twice, counted once
+    assert not finish(backlog, dispatch.job_id, Outcome.DONE, "", 3.5)  # said twice, counted once
 
 
 @pytest.mark.parametrize("outcome", list(Outcome))
 def test_every_outcome_is_a_final_state(backlog: Backlog, make_job: MakeJob, outcome: Outcome) -> None:
     dispatch = start(backlog, make_job())
     backlog.deliver(dispatch.job_id, dispatch.token, b"x")
-    backlog.finish(dispatch.job_id, outcome, "because", 1.0)
+    finish(backlog, dispatch.job_id, outcome, "because", 1.0)
     assert state(backlog, dispatch.job_id) in FINAL_STATES
     assert state(backlog, dispatch.job_id).value == outcome.value
 
@@ -104,7 +110,7 @@ def test_a_dead_worker_costs_one_attempt_and_the_last_one_fails(
     view = backlog.job(job.job_id)
     assert view is not None
     assert "worker@there.2" in view.reason
-    assert backlog.retry(job.job_id)
+    assert backlog.retry([job.job_id])
     assert state(backlog, job.job_id) is JobState.READY
 
 
@@ -138,7 +144,7 @@ def test_a_delivered_job_belongs_to_the_writer(backlog: Backlog, make_job: MakeJ
     backlog.deliver(dispatch.job_id, dispatch.token, b"x")
     time.sleep(0.03)
     assert backlog.reap(3, LEASE_S, []) == []
-    assert not backlog.cancel(dispatch.job_id)
+    assert not backlog.cancel([dispatch.job_id])
     assert backlog.undelivered() == [dispatch.job_id]
     assert backlog.undelivered(older_than_s=60.0) == []
 
@@ -150,10 +156,10 @@ def test_a_message_that_waits_is_not_sent_again_and_a_lost_one_is(
     backlog.enqueue([make_job("Kept", 1.0), make_job("Lost", 2.0)])
     kept, lost = backlog.dispatch(2, 0.01)
     app.send_task(
-        COMPUTE, args=[kept.job_id, kept.token], task_id=kept.task_id, queue=cpu_queue(kept.engine)
+        COMPUTE, args=[kept.job_id, kept.token], task_id=kept.task_id, queue=cpu_queue(kept.queue)
     )
     time.sleep(0.03)
-    waiting = backlog.waiting_task_ids(cpu_queue("native"))
+    waiting = backlog.waiting_task_ids(cpu_queue("native.small"))
     assert waiting == [kept.task_id]
     assert backlog.reap(3, LEASE_S, waiting) == [(lost.job_id, JobState.READY)]
     view = backlog.job(lost.job_id)
@@ -166,9 +172,9 @@ def test_finished_jobs_are_told_once_in_order(backlog: Backlog, make_job: MakeJo
     jobs = [make_job("A"), make_job("B"), make_job("C")]
     backlog.enqueue(jobs)
     before_ms = int(backlog.now_s() * 1000) - 1
-    backlog.cancel(jobs[1].job_id)
+    backlog.cancel([jobs[1].job_id])
     time.sleep(0.003)
-    backlog.cancel(jobs[0].job_id)
+    backlog.cancel([jobs[0].job_id])
     told = backlog.finished_since(before_ms)
     assert [view.material_id for view in told] == ["B", "A"]
     assert backlog.finished_since(told[-1].changed_ms) == []
@@ -176,10 +182,10 @@ def test_finished_jobs_are_told_once_in_order(backlog: Backlog, make_job: MakeJo
 
 def test_cancelling_takes_a_running_job_from_its_worker(backlog: Backlog, make_job: MakeJob) -> None:
     dispatch = start(backlog, make_job())
-    assert backlog.cancel(dispatch.job_id)
+    assert backlog.cancel([dispatch.job_id])
     assert not backlog.renew(dispatch.job_id, dispatch.token, LEASE_S, "bands")
     assert state(backlog, dispatch.job_id) is JobState.CANCELLED
-    assert not backlog.cancel(dispatch.job_id)
+    assert not backlog.cancel([dispatch.job_id])
 
 
 def test_a_worker_that_leaves_gives_back_its_jobs_uncounted(backlog: Backlog, make_job: MakeJob) -> None:
@@ -196,7 +202,7 @@ def test_a_worker_that_leaves_gives_back_its_jobs_uncounted(backlog: Backlog, ma
 def test_prioritised_jobs_come_first(backlog: Backlog, make_job: MakeJob) -> None:
     jobs = [make_job("Cheap", 1.0), make_job("Dear", 9.0)]
     backlog.enqueue(jobs)
-    assert backlog.prioritise(jobs[1].job_id)
+    assert backlog.prioritise([jobs[1].job_id]) == [jobs[1].job_id]
     assert backlog.ready_order() == [jobs[1].job_id, jobs[0].job_id]
     assert backlog.cpu_s()[1] == pytest.approx(10.0)  # the cost is what it was
 
@@ -206,7 +212,7 @@ def test_counts_and_cpu_add_up_over_many_transitions(backlog: Backlog, make_job:
     for dispatch in backlog.dispatch(5, LEASE_S):
         backlog.start(dispatch.job_id, dispatch.token, "w", LEASE_S)
     backlog.release_owner("w", "stopped")
-    backlog.cancel(backlog.ready_order()[-1])
+    backlog.cancel([backlog.ready_order()[-1]])
     counts = backlog.counts()
     assert sum(counts.values()) == 20
     assert counts[JobState.READY] == 19
@@ -215,18 +221,18 @@ def test_counts_and_cpu_add_up_over_many_transitions(backlog: Backlog, make_job:
 
 
 def test_workers_that_fall_silent_are_not_listed(backlog: Backlog) -> None:
-    backlog.report_worker("worker@a.1", {"slots": 2}, ttl_s=0.02)
-    backlog.report_worker("worker@b.1", {"slots": 1}, ttl_s=60)
+    backlog.roster.report_worker("worker@a.1", {"slots": 2}, ttl_s=0.02)
+    backlog.roster.report_worker("worker@b.1", {"slots": 1}, ttl_s=60)
     time.sleep(0.05)
-    assert backlog.workers() == [{"name": "worker@b.1", "slots": 1}]
+    assert backlog.roster.workers() == [{"name": "worker@b.1", "slots": 1}]
 
 
 def test_one_scheduler_leads(backlog: Backlog) -> None:
-    assert backlog.lead("first", 0.05)
-    assert not backlog.lead("second", 0.05)
-    assert backlog.lead("first", 0.05)
+    assert backlog.roster.lead("first", 0.05)
+    assert not backlog.roster.lead("second", 0.05)
+    assert backlog.roster.lead("first", 0.05)
     time.sleep(0.08)
-    assert backlog.lead("second", 0.05)
+    assert backlog.roster.lead("second", 0.05)
 
 
 def test_farms_share_a_server_by_name(client: redis.Redis, make_job: MakeJob) -> None:

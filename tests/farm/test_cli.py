@@ -18,7 +18,7 @@ from farm.job import Job, JobState, Outcome
 from farm.result import Result
 from farm.settings import Settings
 from farm.store import StoreWriter
-from farm.writer import store_result
+from farm.writer import store_waiting
 
 MakeJob = Callable[..., Job]
 MakeResult = Callable[..., Result]
@@ -91,8 +91,8 @@ def test_status_loads_neither_torch_nor_pymatgen(settings: Settings) -> None:
 
 def test_jobs_can_be_steered_by_id_formula_and_state(run: Run, backlog: Backlog, make_job: MakeJob) -> None:
     backlog.enqueue([make_job("One", 1.0), make_job("Two", 2.0), make_job("Three", 3.0)])
-    assert json.loads(run("prioritise", "Three", "--json")[1]) == {"first now": ["Three"]}
-    assert json.loads(run("cancel", "Two", "--json")[1]) == {"cancelled": ["Two"]}
+    assert json.loads(run("prioritise", "Three", "--json")[1])["first now"] == ["Three"]
+    assert json.loads(run("cancel", "Two", "--json")[1])["cancelled"] == ["Two"]
     listed = json.loads(run("jobs", "--json")[1])
     assert [(job["material"], job["state"]) for job in listed] == [
         ("Three", "ready"),
@@ -224,7 +224,7 @@ def test_what_the_store_lost_is_queued_again(
         job = backlog.start(dispatch.job_id, dispatch.token, "worker@here.1", 10.0)
         backlog.deliver(dispatch.job_id, dispatch.token, make_result(job).pack())
         with StoreWriter(settings.store_path) as writer:
-            assert store_result(dispatch.job_id, backlog, writer)
+            assert store_waiting(backlog, writer)
     assert json.loads(run("status", "--json")[1])["jobs"]["done"] == 2
     skipped = json.loads(run("seed", "--protocol", "demo", "--limit", "2", "--json")[1])["skipped"]
     assert [item["reason"] for item in skipped] == ["in the store already"] * 2

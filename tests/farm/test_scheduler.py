@@ -11,8 +11,9 @@ import pytest
 from farm.backlog import Backlog
 from farm.job import Job, JobState
 from farm.queues import REFIT, STORE_QUEUE, TRAINER_QUEUE, cpu_queue, make_app
-from farm.scheduler import Situation, decide, is_idle, observe, refit_due, tick
+from farm.scheduler import Scheduler, is_idle, observe
 from farm.settings import Settings
+from farm.situation import Situation, decide, refit_due
 
 MakeJob = Callable[..., Job]
 CALM = Situation(
@@ -57,11 +58,11 @@ def test_a_tick_sends_the_cheapest_to_celery(
     backlog: Backlog, settings: Settings, make_job: MakeJob, redis_url: str
 ) -> None:
     app = make_app(redis_url)
-    backlog.report_worker("worker@here.1", {"role": "worker", "slots": 2}, ttl_s=60)
+    backlog.roster.report_worker("worker@here.1", {"role": "worker", "slots": 2}, ttl_s=60)
     backlog.enqueue(make_job(f"M{cost}", cost) for cost in (3, 1, 2))
-    tick(backlog, app, settings)
-    tick(backlog, app, settings)  # the window is full: nothing more is sent
-    waiting = backlog.waiting_task_ids(cpu_queue("native"))
+    Scheduler(backlog, app, settings).tick()
+    Scheduler(backlog, app, settings).tick()  # the window is full: nothing more is sent
+    waiting = backlog.waiting_task_ids(cpu_queue("native.small"))
     assert [task_id.split(".")[0] for task_id in reversed(waiting)] == ["M1", "M2"]
 
 
@@ -72,8 +73,8 @@ def test_a_lost_message_is_found(
     backlog.enqueue([make_job()])
     [lost] = backlog.dispatch(1, 0.01)  # dispatched, but its message never arrived anywhere
     time.sleep(0.03)
-    tick(backlog, app, settings)
-    [waiting] = backlog.waiting_task_ids(cpu_queue("native"))
+    Scheduler(backlog, app, settings).tick()
+    [waiting] = backlog.waiting_task_ids(cpu_queue("native.small"))
     assert waiting.startswith(lost.job_id)
     assert waiting != lost.task_id  # a new token
 
@@ -90,13 +91,13 @@ def test_a_result_nobody_stored_is_announced_again(
     [dispatch] = backlog.dispatch(1, 60)
     backlog.start(dispatch.job_id, dispatch.token, "w", 60)
     backlog.deliver(dispatch.job_id, dispatch.token, b"x")
-    tick(backlog, app, settings)
+    Scheduler(backlog, app, settings).tick()
     assert backlog.waiting_task_ids(STORE_QUEUE) == []  # the worker's own message may be on its way
     monkeypatch.setattr("farm.scheduler._REPOKE_AFTER_S", 0.0)
     time.sleep(0.01)
-    tick(backlog, app, settings)
+    Scheduler(backlog, app, settings).tick()
     assert len(backlog.waiting_task_ids(STORE_QUEUE)) == 1
-    tick(backlog, app, settings)
+    Scheduler(backlog, app, settings).tick()
     assert len(backlog.waiting_task_ids(STORE_QUEUE)) == 1  # once is enough
 
 
@@ -104,21 +105,21 @@ def test_a_refit_is_asked_for_once_and_again_when_its_trainer_dies(
     backlog: Backlog, settings: Settings, redis_url: str
 ) -> None:
     app = make_app(redis_url)
-    backlog.set_stored_counts(materials=9, ipa=9, rpa=9)
-    tick(backlog, app, settings)
+    backlog.roster.set_stored_counts(materials=9, ipa=9, rpa=9)
+    Scheduler(backlog, app, settings).tick()
     assert backlog.waiting_task_ids(TRAINER_QUEUE) == []  # nobody there to do it
     assert not is_idle(backlog, settings)
     assert is_idle(backlog, settings, with_trainer=False)
-    backlog.report_worker("trainer@here.2", {"role": "trainer", "slots": 0}, ttl_s=60)
-    tick(backlog, app, settings)
-    tick(backlog, app, settings)
+    backlog.roster.report_worker("trainer@here.2", {"role": "trainer", "slots": 0}, ttl_s=60)
+    Scheduler(backlog, app, settings).tick()
+    Scheduler(backlog, app, settings).tick()
     assert len(backlog.waiting_task_ids(TRAINER_QUEUE)) == 1
     assert not is_idle(backlog, settings)
-    backlog.set_refit_state(until_s=0)  # its lease ran out
+    backlog.roster.set_refit_state(until_s=0)  # its lease ran out
     assert observe(backlog).refit_failures == 1
-    tick(backlog, app, settings)
+    Scheduler(backlog, app, settings).tick()
     assert len(backlog.waiting_task_ids(TRAINER_QUEUE)) == 2
-    backlog.set_refit_state(state="idle", n_rpa=9, failures=0)
+    backlog.roster.set_refit_state(state="idle", n_rpa=9, failures=0)
     assert is_idle(backlog, settings)
     assert REFIT == "trainer.refit"
 
@@ -133,6 +134,6 @@ def test_idle_means_no_job_in_any_open_state(
     assert not is_idle(backlog, settings)
     backlog.start(dispatch.job_id, dispatch.token, "w", 60)
     assert not is_idle(backlog, settings)
-    backlog.cancel(dispatch.job_id)
+    backlog.cancel([dispatch.job_id])
     assert is_idle(backlog, settings)
     assert backlog.counts()[JobState.CANCELLED] == 1

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import msgpack
 import pytest
 
 from farm.backlog import Backlog
@@ -24,7 +23,8 @@ def test_jobs_are_for_yambo_and_take_their_bands_by_nscf(run: Run, backlog: Back
     assert "bands by a dense nscf run" in err
     queued = json.loads(out)["queued"]
     assert len(queued) == 2
-    jobs = [Job.from_dict(msgpack.unpackb(record)) for record in _records(backlog)]
+    jobs = backlog.ready_jobs(10)
+    assert len(jobs) == 2
     assert {job.engine for job in jobs} == {Engine.YAMBO}
     assert {job.protocol["bands"] for job in jobs} == {"nscf"}
     assert all(job.job_id.endswith(".yambo") for job in jobs)
@@ -59,25 +59,23 @@ def test_jobs_that_nobody_can_compute_are_in_nobodys_way(backlog: Backlog, make_
     for_yambo = [replace(make_job(f"Y{i}", cost=1.0), engine=Engine.YAMBO) for i in range(150)]
     native = [make_job(f"N{i}", cost=100.0 + i) for i in range(3)]
     backlog.enqueue([*for_yambo, *native])
-    handed_out = backlog.dispatch(2, 60.0, {Engine.NATIVE})
+    handed_out = backlog.dispatch(2, 60.0, {"native.small": 2})
     assert [job.job_id for job in handed_out] == [job.job_id for job in native[:2]]
-    assert backlog.dispatch(2, 60.0, {Engine.NATIVE}) == []
-    both = backlog.dispatch(4, 60.0, {Engine.NATIVE, Engine.YAMBO})
-    assert [job.engine for job in both] == ["yambo", "yambo"]
+    assert backlog.dispatch(2, 60.0, {"native.small": 2}) == []
+    both = backlog.dispatch(4, 60.0, {"native.small": 4, "yambo.small": 4})
+    assert [job.queue for job in both] == ["yambo.small", "yambo.small"]
 
 
-def test_engines_are_those_of_living_workers(backlog: Backlog) -> None:
-    assert observe(backlog).engines == frozenset()
-    backlog.report_worker("worker@a.1", {"role": "worker", "slots": 2}, 60.0)
-    assert observe(backlog).engines == {"native"}
-    state = {"role": "worker", "slots": 2, "engines": ["native", "yambo"]}
-    backlog.report_worker("worker@b.1", state, 60.0)
-    backlog.report_worker("trainer@b.1", {"role": "trainer", "slots": 0}, 60.0)
-    assert observe(backlog).engines == {"native", "yambo"}
-
-
-def _records(backlog: Backlog) -> list[bytes]:
-    redis = backlog._redis
-    keys = [key for key in redis.keys("*") if redis.type(key) == b"hash"]
-    fields = [value for key in keys for value in redis.hgetall(key).values()]
-    return [value for value in fields if b"protocol_hash" in value]
+def test_slots_are_those_of_living_workers_that_take_jobs(backlog: Backlog) -> None:
+    report = backlog.roster.report_worker
+    assert observe(backlog).slots_by_queue == {}
+    report("worker@a.1", {"role": "worker", "slots": 2, "queues": ["native.small"]}, 60.0)
+    both = {"role": "worker", "slots": 2, "queues": ["native.small", "yambo.small"]}
+    report("worker@b.1", both, 60.0)
+    report("trainer@b.1", {"role": "trainer", "slots": 0}, 60.0)
+    assert observe(backlog).slots_by_queue == {"native.small": 4, "yambo.small": 2}
+    assert observe(backlog).slots == 4
+    report("worker@b.1", {**both, "hold": "the disk is full"}, 60.0)
+    backlog.roster.hold("worker@a.1", "pw.x not found", 60.0)
+    assert observe(backlog).slots_by_queue == {}
+    assert observe(backlog).slots == 0

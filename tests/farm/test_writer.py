@@ -12,7 +12,7 @@ from farm.job import Job, JobState, Outcome
 from farm.result import Result
 from farm.settings import Settings
 from farm.store import StoreCounts, StoreWriter, open_store
-from farm.writer import report_counts, store_result
+from farm.writer import report_counts, store_waiting
 
 MakeJob = Callable[..., Job]
 MakeResult = Callable[..., Result]
@@ -44,9 +44,9 @@ def test_each_outcome_is_stored_and_finished(
 ) -> None:
     job = make_job()
     deliver(backlog, job, make_result(job, outcome, "so it was").pack())
-    assert store_result(job.job_id, backlog, writer)
+    assert store_waiting(backlog, writer)
     assert outcome_of(backlog, job) == (JobState(outcome.value), "so it was")
-    assert not store_result(job.job_id, backlog, writer)  # said twice
+    assert not store_waiting(backlog, writer)  # said twice
     writer.close()
     with open_store(writer.path) as store:
         [row] = store.rows()
@@ -60,7 +60,7 @@ def test_a_writer_that_died_before_finishing_repeats_without_a_second_row(
     result = make_result(job)
     writer.append(result)  # on disk, but the job was never finished
     deliver(backlog, job, result.pack())
-    assert store_result(job.job_id, backlog, writer)
+    assert store_waiting(backlog, writer)
     assert writer.n_rows == 1
     assert outcome_of(backlog, job)[0] is JobState.DONE
 
@@ -70,7 +70,7 @@ def test_garbage_ends_as_failed_with_its_reason(
 ) -> None:
     job = make_job()
     deliver(backlog, job, b"\x80garbage")
-    assert store_result(job.job_id, backlog, writer)
+    assert store_waiting(backlog, writer)
     state, reason = outcome_of(backlog, job)
     assert state is JobState.FAILED
     assert "not a result record" in reason
@@ -85,7 +85,7 @@ def test_another_energy_grid_ends_as_failed_with_its_reason(
     ladder = tuple(replace(step, eps=step.eps[:, :1001]) for step in result.ladder)
     coarse = replace(result, ladder=ladder, protocol={**result.protocol, "n_energies": 1001})
     deliver(backlog, other, coarse.pack())
-    assert store_result(other.job_id, backlog, writer)
+    assert store_waiting(backlog, writer)
     state, reason = outcome_of(backlog, other)
     assert state is JobState.FAILED
     assert "one energy grid" in reason
@@ -97,7 +97,7 @@ def test_counts_reach_the_scheduler(
     writer.append(make_result(make_job("one")))
     writer.append(make_result(make_job("two"), Outcome.METAL, "gap"))
     report_counts(backlog, writer)
-    assert backlog.stored_counts() == {"materials": 2, "ipa": 1, "rpa": 1}
+    assert backlog.roster.stored_counts() == {"materials": 2, "ipa": 1, "rpa": 1}
     writer.close()
     with open_store(writer.path) as store:
         assert store.counts() == StoreCounts(2, 1, 1) == writer.counts()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -18,6 +17,7 @@ import psutil
 import pytest
 from crude_jobs import make_job
 
+from farm.backlog.records import pack_protocol, pack_record
 from farm.crystal import Crystal
 from farm.errors import LeaseLostError, MissingProgramError, ProtocolError
 from farm.job import Job, Outcome, Stage
@@ -395,17 +395,18 @@ def test_protocol_that_is_not_its_hash_is_refused(diamond: Crystal, tmp_path: Pa
 
 
 def _spawn_worker(job: Job, pseudo_dir: Path, directory: Path) -> subprocess.Popen[bytes]:
-    (directory / "job.json").write_text(json.dumps(job.to_dict()))
+    (directory / "job").write_bytes(pack_record(job))
+    (directory / "protocol").write_bytes(pack_protocol(job.protocol_hash, job.protocol))
     script = f"""
-import json
 from pathlib import Path
-from farm.job import Job
+from farm.backlog.records import unpack_job
 from workers.compute import compute
 here = Path({str(directory)!r})
 def progress(stage, text):
     with (here / "stages").open("a") as file:
         file.write(text + "\\n")
-job = Job.from_dict(json.loads((here / "job.json").read_text()))
+packed = [(here / name).read_bytes() for name in ("job", "protocol")]
+job = unpack_job({job.job_id!r}, *packed, 1.0, {job.queue!r})
 compute(job, scratch=here / "scratch", pseudo_dir=Path({str(pseudo_dir)!r}), on_progress=progress)
 """
     return subprocess.Popen([sys.executable, "-c", script])

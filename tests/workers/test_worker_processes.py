@@ -18,7 +18,7 @@ from farm.backlog import Backlog
 from farm.broker import connect
 from farm.job import Job, JobState
 from farm.queues import make_app
-from farm.scheduler import tick
+from farm.scheduler import Scheduler
 from farm.settings import Settings, load_settings
 
 MakeJob = Callable[..., Job]
@@ -34,13 +34,14 @@ class Farm:
         self.app = make_app(url)
         self.backlog = Backlog(connect(url))
         self.starts_file = starts
+        self.scheduler = Scheduler(self.backlog, self.app, settings)
 
     def wait_for(self, condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
         """Tick until the condition holds."""
         deadline = time.monotonic() + timeout_s
         while not condition():
             assert time.monotonic() < deadline, f"waited {timeout_s} s; jobs {self.backlog.counts()}"
-            tick(self.backlog, self.app, self.settings)
+            self.scheduler.tick()
             time.sleep(0.05)
 
     def delivered(self) -> list[str]:
@@ -152,7 +153,7 @@ def test_a_cancelled_job_stops(farm: Farm, spawn: Spawn, make_job: MakeJob) -> N
     farm.backlog.enqueue([job])
     spawn(work_s=600)
     farm.wait_for(farm.is_running)
-    farm.backlog.cancel(job.job_id)
+    farm.backlog.cancel([job.job_id])
     farm.backlog.enqueue([make_job("Next", 1.0)])
     farm.wait_for(lambda: "Next" in farm.starts())  # the slot is free again
     assert farm.delivered() == []

@@ -32,6 +32,7 @@ def main(url: str, name: str, lease_s: str, work_s: str, starts: str) -> None:
         pseudo_dir: Path,  # noqa: ARG001
         on_progress: Callable[[Stage, str], None],
         cancelled: threading.Event,
+        ranks: int,  # noqa: ARG001
     ) -> Result:
         with Path(starts).open("a", encoding="utf-8") as log:
             log.write(f"{job.crystal.material_id} {os.getpid()}\n")
@@ -60,7 +61,7 @@ def main(url: str, name: str, lease_s: str, work_s: str, starts: str) -> None:
         app,
         backlog,
         name=owner,
-        queue=cpu_queue("native"),
+        queues=[cpu_queue("native.small")],
         slots=1,
         on_leave=lambda: backlog.release_owner(owner, "stopped"),
     )

@@ -1,0 +1,215 @@
+"""Looking at the jobs of a farm: nothing here changes any."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice, product
+from typing import cast
+
+import redis
+
+from farm.backlog.connection import Connection, broker_errors
+from farm.backlog.records import is_current, unpack_job, unpack_prior, unpack_protocol
+from farm.backlog.roster import Roster
+from farm.backlog.views import JobView, read_views
+from farm.cost_model import CostModel, CostPrior
+from farm.job import FINAL_STATES, QUEUES, Engine, Job, JobState, make_job_id
+
+_CHUNK = 1000
+# Final states that are told about at a time.
+_NEWS = 1000
+
+
+class Register:
+    """The jobs of one farm, to be read. All methods raise BrokerError when Redis does not answer.
+
+    roster: the workers, the leading scheduler, the refits
+    """
+
+    def __init__(self, client: redis.Redis, *, name: str = "farm") -> None:
+        self._connection = Connection(client, name)
+        self._redis = client
+        self.roster = Roster(self._connection)
+
+    def counts(self) -> dict[JobState, int]:
+        """Number of jobs in each state."""
+        with broker_errors():
+            raw = cast("dict[bytes, bytes]", self._redis.hgetall(self._key("counts")))
+        return {state: int(raw.get(state.value.encode(), 0)) for state in JobState}
+
+    def ready_by_queue(self) -> dict[str, int]:
+        """Number of ready jobs of each queue that has some."""
+        with broker_errors():
+            pipeline = self._redis.pipeline(transaction=False)
+            for queue in QUEUES:
+                pipeline.zcard(self._key("ready:" + queue))
+            sizes = pipeline.execute()
+        return {queue: int(n) for queue, n in zip(QUEUES, sizes, strict=True) if n}
+
+    def cpu_s(self) -> tuple[float, float]:
+        """CPU seconds spent on finished jobs, and predicted for the unfinished."""
+        with broker_errors():
+            raw = cast("dict[bytes, bytes]", self._redis.hgetall(self._key("cpu")))
+        return float(raw.get(b"spent", 0)), max(0.0, float(raw.get(b"to_go", 0)))
+
+    def paused(self) -> bool:
+        """True when nothing new is dispatched."""
+        with broker_errors():
+            return bool(self._redis.exists(self._key("paused")))
+
+    def known(self, job_ids: Iterable[str]) -> dict[str, JobState]:
+        """The state of each id that has a job; one with a record of an older version counts as none."""
+        ids = list(job_ids)
+        with broker_errors():
+            pipeline = self._redis.pipeline(transaction=False)
+            for job_id in ids:
+                pipeline.hmget(self._key("job:" + job_id), ["state", "n_stale"])
+            rows = pipeline.execute()
+        return {
+            job_id: JobState(state.decode())
+            for job_id, (state, stale) in zip(ids, rows, strict=True)
+            if state is not None and not stale
+        }
+
+    def job(self, job_id: str) -> JobView | None:
+        """One job, or None."""
+        return next(read_views(self._connection, [job_id]), None)
+
+    def jobs(self, states: Iterable[JobState] | None = None, limit: int | None = None) -> Iterator[JobView]:
+        """Running jobs, then the backlog in its order, then the finished, the last of them first.
+
+        states: only these
+        limit:  so many at most; reading costs what is read, not what there is
+        """
+        wanted = set(states) if states is not None else set(JobState)
+        views = (
+            view
+            for ids in _chunks(self._ids_in_order(wanted, limit))
+            for view in read_views(self._connection, ids)
+            if view.state in wanted
+        )
+        return islice(views, limit)
+
+    def ids_of_material(self, material_id: str) -> list[str]:
+        """The jobs there may be of a material: under each known protocol, with each engine."""
+        with broker_errors():
+            keys = cast("list[bytes]", self._redis.hkeys(self._key("protocols")))
+        pairs = product((key.decode() for key in keys), Engine)
+        return [make_job_id(material_id, protocol, engine) for protocol, engine in pairs]
+
+    def views(self, job_ids: Sequence[str]) -> list[JobView]:
+        """The jobs with these ids; unknown ones are left out."""
+        return list(read_views(self._connection, job_ids))
+
+    def select(self, formulas: Iterable[str] = (), states: Iterable[JobState] = ()) -> Iterator[JobView]:
+        """All jobs with one of the formulas and one of the states; none given: any. In no order.
+
+        Reads the whole backlog on the server's side, a few hundred thousand jobs a second.
+        """
+        names, wanted = list(formulas), [state.value for state in states]
+        cursor = "0"
+        while True:
+            found = self._connection.run("select", cursor, len(names), *names, *wanted)
+            cursor = found[0].decode()
+            yield from read_views(self._connection, [job_id.decode() for job_id in found[1:]])
+            if cursor == "0":
+                return
+
+    def leased(self) -> list[JobView]:
+        """The dispatched and running jobs."""
+        with broker_errors():
+            ids = cast("list[bytes]", self._redis.zrange(self._key("leases"), 0, -1))
+        return self.views([job_id.decode() for job_id in ids])
+
+    def finished_since(self, moment_ms: int) -> list[JobView]:
+        """Jobs that reached a final state after a moment of Redis' clock, oldest first (1000 at most)."""
+        with broker_errors():
+            pipeline = self._redis.pipeline(transaction=False)
+            for state in FINAL_STATES:
+                key = self._key("in:" + state.value)
+                pipeline.zrangebyscore(key, f"({moment_ms}", "+inf", start=0, num=_NEWS, withscores=True)
+            found = [pair for pairs in pipeline.execute() for pair in pairs]
+        first = sorted(found, key=lambda pair: (pair[1], pair[0]))[:_NEWS]
+        return self.views([job_id.decode() for job_id, _ in first])
+
+    def ready_order(self, limit: int | None = None) -> list[str]:
+        """Ids of the ready jobs in the order they will be dispatched, over all queues."""
+        last = -1 if limit is None else limit - 1
+        with broker_errors():
+            pipeline = self._redis.pipeline(transaction=False)
+            for queue in QUEUES:
+                pipeline.zrange(self._key("ready:" + queue), 0, last, withscores=True)
+            found = [pair for pairs in pipeline.execute() for pair in pairs]
+        return [job_id.decode() for job_id, _ in sorted(found, key=lambda p: (p[1], p[0]))[:limit]]
+
+    def ready_jobs(self, limit: int) -> list[Job]:
+        """The first ready jobs with their crystals; records of older versions are left out."""
+        ids = self.ready_order(limit)
+        if not ids:
+            return []
+        views = {view.job_id: view for view in self.views(ids)}
+        with broker_errors():
+            records = cast("list[bytes | None]", self._redis.hmget(self._key("records"), ids))
+            protocols = cast("dict[bytes, bytes]", self._redis.hgetall(self._key("protocols")))
+        jobs = []
+        for job_id, record in zip(ids, records, strict=True):
+            if record is None or job_id not in views or not is_current(record):
+                continue
+            view = views[job_id]
+            protocol = protocols.get(job_id.split(".")[1].encode())
+            jobs.append(unpack_job(job_id, record, protocol, view.predicted_cpu_s, view.queue))
+        return jobs
+
+    def protocols(self) -> dict[str, dict[str, object]]:
+        """The protocols of all jobs, by the beginning of their hash."""
+        with broker_errors():
+            raw = cast("dict[bytes, bytes]", self._redis.hgetall(self._key("protocols")))
+        return {key.decode(): unpack_protocol(packed)[1] for key, packed in raw.items()}
+
+    def prior(self, job_id: str) -> CostPrior | None:
+        """The cost prior of a job, until it is done; None where it has none."""
+        with broker_errors():
+            record = cast("bytes | None", self._redis.hget(self._key("records"), job_id))
+        return unpack_prior(record) if record else None
+
+    def cost_models(self) -> dict[str, CostModel]:
+        """What measured jobs taught of the cost of the next, by kind of job."""
+        with broker_errors():
+            raw = cast("dict[bytes, bytes]", self._redis.hgetall(self._key("cost_models")))
+        return {key.decode(): CostModel.unpack(packed) for key, packed in raw.items()}
+
+    def now_s(self) -> float:
+        """Redis' clock in seconds."""
+        return self._connection.now_s()
+
+    def _key(self, name: str) -> str:
+        return self._connection.key(name)
+
+    def _ids_in_order(self, states: set[JobState], limit: int | None) -> Iterator[str]:
+        if states & {JobState.RUNNING, JobState.DISPATCHED}:
+            yield from (view.job_id for view in self.leased())
+        if JobState.RUNNING in states:  # delivered, not yet stored: without a lease
+            with broker_errors():
+                delivered = cast("list[bytes]", self._redis.zrange(self._key("outbox_at"), 0, -1))
+            yield from (job_id.decode() for job_id in delivered)
+        if JobState.READY in states:
+            yield from self.ready_order(limit)
+        for state in JobState:
+            if state in states & FINAL_STATES:
+                yield from self._final_ids(state)
+
+    def _final_ids(self, state: JobState) -> Iterator[str]:
+        first = 0
+        while True:
+            with broker_errors():
+                key = self._key("in:" + state.value)
+                ids = cast("list[bytes]", self._redis.zrevrange(key, first, first + _CHUNK - 1))
+            yield from (job_id.decode() for job_id in ids)
+            if len(ids) < _CHUNK:
+                return
+            first += _CHUNK
+
+
+def _chunks(ids: Iterator[str]) -> Iterator[list[str]]:
+    while chunk := list(islice(ids, _CHUNK)):
+        yield chunk
