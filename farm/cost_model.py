@@ -46,12 +46,12 @@ _SIZE = MOST_FEATURES + 1
 # Degrees of freedom of the noise, and its 90 % quantile: some materials cost twice what their like do.
 _NOISE_DOF = 6.0
 _QUANTILE_90 = 1.4398
-# Before anything is measured: stages scatter by 30 %, a bad estimate of one is in part one of all, and
-# the machine may be half or twice as fast (standard deviation 0.3 / sqrt(0.25) = 0.6 in the logarithm).
-_PRIOR_DOF = 8.0
-_PRIOR_SCATTER = 0.3
+# Before anything is measured: stages scatter by 25 %, a bad estimate of one is in part one of all, and
+# the machine may be half or twice as fast (standard deviation 0.25 / sqrt(0.16) = 0.6 in the logarithm).
+_PRIOR_DOF = 6.0
+_PRIOR_SCATTER = 0.25
 _PRIOR_CORRELATION = 0.3
-_PRIOR_PRECISION = np.array([0.25] + [0.6] * MOST_FEATURES)
+_PRIOR_PRECISION = np.array([0.16] + [0.6] * MOST_FEATURES)
 _PRIOR_SQUARES = (
     (_PRIOR_DOF - _N_STAGES - 1)
     * _PRIOR_SCATTER**2
