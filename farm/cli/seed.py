@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from functools import partial
+import os
+import sys
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
-from farm.console import duration, echo_json, open_backlog, screen, settings_of
+from farm.console import open_backlog, screen, settings_of
 from farm.errors import InputError
 from farm.job import Engine
-from farm.settings import Settings
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from farm.protocol import Protocol
 
-    from farm.job import Job
-    from farm.seeding import SeedReport
-
-Item = TypeVar("Item")
-
-_ROWS_SHOWN = 20
+# Beyond so many the one that reads the files and queues the jobs has no time for more.
+_MOST_PROCESSES = 8
 
 
 def _elements(ctx: click.Context, parameter: click.Parameter, text: str | None) -> frozenset[str] | None:  # noqa: ARG001 - click's signature
@@ -76,6 +72,18 @@ def _finite(ctx: click.Context, parameter: click.Parameter, number: float | None
     show_default=True,
     help="Who computes the response. YAMBO takes its bands by nscf, on machines that have it.",
 )
+@click.option(
+    "--processes",
+    type=click.IntRange(1),
+    help=f"How many parse a large source (default: one a core, {_MOST_PROCESSES} at most).",
+)
+@click.option(
+    "--rejected",
+    "rejected_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write every rejection to it, a JSON object a line.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be queued, queue nothing.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @click.pass_context
@@ -92,6 +100,8 @@ def seed(
     protocol: str,
     bands: str | None,
     engine: str,
+    processes: int | None,
+    rejected_path: Path | None,
     dry_run: bool,
     as_json: bool,
 ) -> int:
@@ -101,31 +111,22 @@ def seed(
     of them; without one, the bundled crystals are taken. What the store holds already is skipped; a
     structure that cannot be treated is named with the reason, and the others are queued.
 
+    Crystals are queued as they are read, so that workers can begin with the cheapest of them while a
+    large source is still being read. Interrupted, killed, or without Redis in the middle: what was queued
+    stays, and the same command goes on from there.
+
     \b
     farm seed --max-atoms 4
     farm seed alexandria.json.bz2 --elements Si,C,O --max-hull 0.05 --dry-run
+    farm seed alexandria.json.bz2 --rejected rejected.jsonl
     farm seed my_structures/ --protocol paper
     """
-    from itertools import chain
-
-    from farm.protocol import Protocol, load_protocol
-    from farm.seeding import plan_jobs, queue_jobs
-    from farm.sources import Filters, read_source, select
+    from farm.cli.seed_output import print_report
+    from farm.cli.seed_run import StoreReader, Take, kept, rejections_to, run
+    from farm.seeding import Queueing, SeedDocument, SeedReport, Terms
+    from farm.sources import Filters
 
     settings = settings_of(ctx)
-    chosen = load_protocol(protocol)
-    by_yambo = Engine(engine) is Engine.YAMBO
-    if by_yambo and bands == "reduced-basis":
-        raise InputError("--engine yambo takes its bands by nscf", fix="Leave --bands out")
-    if by_yambo and chosen.kgrid == "converged":
-        raise InputError(
-            "--engine yambo cannot converge the k-grid", fix="Take a protocol with kgrid = 'published'"
-        )
-    if by_yambo and chosen.bands != "nscf":
-        bands = "nscf"
-        screen(stderr=True).print("YAMBO: bands by a dense nscf run, in place of the protocol's")
-    if bands is not None:
-        chosen = Protocol.from_dict({**chosen.to_dict(), "bands": bands}, origin="--bands")
     filters = Filters(
         max_atoms=max_atoms,
         elements=elements,
@@ -135,78 +136,56 @@ def seed(
         space_group=space_group,
         limit=limit,
     )
-    items = chain.from_iterable(read_source(source) for source in (sources or (None,)))
-    report = plan_jobs(
-        _counted(select(items, filters)), chosen, _held(settings) or frozenset(), Engine(engine)
+    terms = Terms(
+        filters=filters, protocol=_protocol(protocol, bands, Engine(engine)), engine=Engine(engine)
     )
-    if not dry_run:
-        settings.home.mkdir(parents=True, exist_ok=True)
-        with open_backlog(settings) as backlog:
-            report = queue_jobs(report, backlog, partial(_held, settings))
-    if as_json:
-        echo_json(report.to_dict())
-    else:
-        _print(report, dry_run=dry_run)
+    report, store = SeedReport(), StoreReader(settings.store_path)
+    with ExitStack() as stack:
+        takers: list[Take] = [report.add]
+        if as_json:
+            document = stack.enter_context(SeedDocument())
+            takers.append(document.add)
+        if rejected_path:
+            takers.append(stack.enter_context(rejections_to(rejected_path)))
+        queueing = None
+        if not dry_run:
+            settings.home.mkdir(parents=True, exist_ok=True)
+            queueing = Queueing(stack.enter_context(open_backlog(settings)), store.held_job_ids)
+        signal_number = run(
+            sources or (None,),
+            terms,
+            queueing,
+            store.held_job_ids() or frozenset(),
+            processes or min(len(os.sched_getaffinity(0)), _MOST_PROCESSES),
+            report,
+            takers,
+        )
+        if signal_number:
+            click.echo(f"farm: stopped. {kept(report, dry_run=dry_run)}", err=True)
+            return 128 + signal_number
+        if as_json:
+            document.write(sys.stdout, report.predicted_cpu_hours)
+        else:
+            print_report(report, dry_run=dry_run)
     # Nothing but refusals is a failure; some among others are told and that is all.
-    return 1 if report.rejected and not (report.jobs or report.skipped) else 0
+    return 1 if report.n_rejected and not (report.n_queued or report.n_skipped) else 0
 
 
-def _held(settings: Settings) -> frozenset[str] | None:
-    """The jobs the store has answered; None where there is no store to be seen."""
-    from farm.store import open_store
+def _protocol(name: str, bands: str | None, engine: Engine) -> Protocol:
+    """The protocol that was asked for, with bands that the engine can take."""
+    from farm.protocol import Protocol, load_protocol
 
-    if not settings.store_path.is_file():
-        return None
-    with open_store(settings.store_path) as store:
-        return frozenset(store.held_job_ids())
-
-
-def _counted(items: Iterable[Item]) -> Iterator[Item]:
-    """Pass items on and, on a terminal, say how many came: a database takes minutes."""
-    console = screen(stderr=True)
-    if not console.is_terminal:
-        yield from items
-        return
-    with console.status("reading structures") as line:
-        for n, item in enumerate(items, start=1):
-            line.update(f"{n} structures read and their cost predicted")
-            yield item
-
-
-def _print(report: SeedReport, *, dry_run: bool) -> None:
-    from rich.markup import escape
-
-    console = screen()
-    if report.jobs:
-        console.print(_table(report.jobs[:_ROWS_SHOWN]))
-    if len(report.jobs) > _ROWS_SHOWN:
-        console.print(f"... and {len(report.jobs) - _ROWS_SHOWN} more")
-    for item in report.rejected[:_ROWS_SHOWN]:
-        console.print(f"[red]rejected[/] {escape(f'{item.source}: {item.reason}. {item.fix}')}")
-    if len(report.rejected) > _ROWS_SHOWN:
-        console.print(f"... and {len(report.rejected) - _ROWS_SHOWN} more rejected; `--json` lists all")
-    reasons: dict[str, int] = {}
-    for skipped in report.skipped:
-        reasons[skipped.reason] = reasons.get(skipped.reason, 0) + 1
-    for reason, n in reasons.items():
-        console.print(f"skipped {n}: {escape(reason)}")
-    verb = "would queue" if dry_run else "queued"
-    hours = report.predicted_cpu_hours
-    by_size = ", ".join(f"{duration(h * 3600)} in cells of {n}" for n, h in hours.items())
-    console.print(
-        f"{verb} {len(report.jobs)}, skipped {len(report.skipped)}, rejected {len(report.rejected)}"
-        + (f"; predicted CPU time {duration(sum(hours.values()) * 3600)} ({by_size})" if hours else "")
-    )
-
-
-def _table(jobs: list[Job]) -> Table:
-    from rich.table import Table
-
-    table = Table("material", "formula", box=None, header_style="bold")
-    for name in ("atoms", "predicted CPU s"):
-        table.add_column(name, justify="right")
-    for job in jobs:
-        crystal = job.crystal
-        cost = f"{job.predicted_cpu_s:.1f}"
-        table.add_row(crystal.material_id, crystal.formula, str(crystal.n_atoms), cost)
-    return table
+    chosen = load_protocol(name)
+    by_yambo = engine is Engine.YAMBO
+    if by_yambo and bands == "reduced-basis":
+        raise InputError("--engine yambo takes its bands by nscf", fix="Leave --bands out")
+    if by_yambo and chosen.kgrid == "converged":
+        raise InputError(
+            "--engine yambo cannot converge the k-grid", fix="Take a protocol with kgrid = 'published'"
+        )
+    if by_yambo and chosen.bands != "nscf":
+        bands = "nscf"
+        screen(stderr=True).print("YAMBO: bands by a dense nscf run, in place of the protocol's")
+    if bands is None:
+        return chosen
+    return Protocol.from_dict({**chosen.to_dict(), "bands": bands}, origin="--bands")

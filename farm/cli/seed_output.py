@@ -1,0 +1,97 @@
+"""What ``farm seed`` shows: a bar while it runs, tables and sums at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+
+from farm.console import duration, screen
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from farm.seeding import Queued, SeedReport
+    from farm.sources import Meter
+
+
+@contextmanager
+def progress(
+    sources: Sequence[Path | None], meter: Meter, report: SeedReport
+) -> Iterator[Callable[[], None]]:
+    """A bar by bytes of the sources, on a terminal alone; what is yielded brings it up to date."""
+    from farm.sources import source_bytes
+
+    console = screen(stderr=True)
+    total = sum(map(source_bytes, sources)) if console.is_terminal else 0
+    if not total:  # nobody looks, or the bundled crystals alone
+        yield lambda: None
+        return
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (
+        BarColumn(20),
+        TaskProgressColumn(),
+        TextColumn("{task.description}"),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("reading", total=total)
+
+        def update() -> None:
+            n = report.n_queued + report.n_skipped + report.n_rejected
+            elapsed_s = bar.tasks[0].elapsed or 1.0
+            said = f"{n:,} structures, {n / elapsed_s:,.0f}/s: {report.n_queued:,} queued"
+            said += f", {report.n_skipped:,} skipped, {report.n_rejected:,} rejected;"
+            bar.update(task, completed=meter.n_bytes, description=said)
+
+        yield update
+
+
+def print_report(report: SeedReport, *, dry_run: bool) -> None:
+    """The first of the queue, the first rejections, and sums."""
+    console = screen()
+    if report.cheapest:
+        console.print(_table(report.cheapest))
+    if report.n_queued > len(report.cheapest):
+        console.print(f"... and {report.n_queued - len(report.cheapest):,} more")
+    _print_rejections(report, console)
+    for reason, n in report.skipped.items():
+        console.print(f"skipped {n:,}: {escape(reason)}")
+    verb = "would queue" if dry_run else "queued"
+    hours = report.predicted_cpu_hours
+    by_size = ", ".join(f"{duration(h * 3600)} in cells of {n}" for n, h in hours.items())
+    console.print(
+        f"{verb} {report.n_queued:,}, skipped {report.n_skipped:,}, rejected {report.n_rejected:,}"
+        + (f"; predicted CPU time {duration(sum(hours.values()) * 3600)} ({by_size})" if hours else "")
+    )
+
+
+def _print_rejections(report: SeedReport, console: Console) -> None:
+    for item in report.first_rejected:
+        console.print(f"[red]rejected[/] {escape(f'{item.source}: {item.reason}. {item.fix}')}")
+    if report.n_rejected == len(report.first_rejected):
+        return
+    n_more = report.n_rejected - len(report.first_rejected)
+    console.print(f"... and {n_more:,} more rejected; `--json` and `--rejected FILE` list all. By kind:")
+    for fix, n in report.rejected.most_common():
+        example = report.examples[fix]
+        console.print(
+            f"[red]rejected[/] {n:,}: {escape(f'{fix} (first {example.source}: {example.reason})')}"
+        )
+
+
+def _table(rows: Sequence[Queued]) -> Table:
+    from rich.table import Table
+
+    table = Table("material", "formula", box=None, header_style="bold")
+    for name in ("atoms", "predicted CPU s"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(row.material, row.formula, str(row.n_atoms), f"{row.predicted_cpu_s:.1f}")
+    return table

@@ -1,0 +1,73 @@
+"""What becomes of one structure, whatever the others are: pure, so that other processes can do it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from farm.cost import predict_cost
+from farm.crystal import Crystal
+from farm.errors import CrystalError
+from farm.job import Engine, Job
+from farm.protocol import Protocol
+from farm.sources import Filters, Rejected, Skipped, Unparsed, parse
+from farm.yambo_cost import predict_yambo_cpu_s
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What all structures of a source are judged by.
+
+    engine: who computes the response
+    """
+
+    filters: Filters
+    protocol: Protocol
+    engine: Engine = Engine.NATIVE
+
+
+@dataclass(frozen=True)
+class Unpriced:
+    """A crystal that is wanted and whose cost cannot be predicted."""
+
+    crystal: Crystal
+    rejected: Rejected
+
+
+def appraise(
+    items: Iterable[Unparsed | Crystal | Rejected], terms: Terms
+) -> list[Job | Unpriced | Rejected | Skipped]:
+    """Parse, filter and price structures: one answer each, in their order."""
+    fields, protocol_hash = terms.protocol.to_dict(), terms.protocol.hash
+    answers: list[Job | Unpriced | Rejected | Skipped] = []
+    for item in items:
+        found = parse(item, terms.filters.why_not_told)
+        if not isinstance(found, Crystal):
+            answers.append(found)
+        elif reason := terms.filters.why_not(found):
+            answers.append(Skipped(found.material_id, reason))
+        else:
+            answers.append(_priced(found, terms, fields, protocol_hash))
+    return answers
+
+
+def _priced(
+    crystal: Crystal, terms: Terms, fields: dict[str, object], protocol_hash: str
+) -> Job | Unpriced:
+    try:
+        cpu_s = _predicted_cpu_s(crystal, terms)
+    except CrystalError as error:
+        return Unpriced(crystal, Rejected(crystal.material_id, error.message, error.fix))
+    return Job(
+        crystal=crystal,
+        protocol=fields,
+        protocol_hash=protocol_hash,
+        engine=terms.engine,
+        predicted_cpu_s=cpu_s,
+    )
+
+
+def _predicted_cpu_s(crystal: Crystal, terms: Terms) -> float:
+    if terms.engine is Engine.YAMBO:
+        return predict_yambo_cpu_s(crystal, terms.protocol)
+    return predict_cost(crystal, terms.protocol).total_cpu_s
