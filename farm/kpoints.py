@@ -8,6 +8,7 @@ fractional positions (x' = R x + t); with time reversal -k is equivalent to k.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,12 +40,12 @@ class SpaceGroup:
     rotations: IntArray
     translations: FloatArray
 
-    @property
+    @cached_property
     def point_group(self) -> IntArray:
         """The distinct rotations, shape ``(n_rotations, 3, 3)``."""
         return np.unique(self.rotations, axis=0)
 
-    @property
+    @cached_property
     def inversions(self) -> IntArray:
         """Numbers of the operations x -> -x + t; none where there is no centre of inversion."""
         return np.flatnonzero((self.rotations == -np.eye(3, dtype=np.int64)).all(axis=(1, 2)))
@@ -107,6 +108,24 @@ def reduce_kpoints(kpoints: FloatArray, rotations: IntArray) -> tuple[FloatArray
     order = np.argsort(first)
     multiplicity = np.bincount(inverse.ravel(), minlength=first.size)
     return kpoints[first[order]], multiplicity[order].astype(np.int64)
+
+
+def count_inequivalent(
+    divisions: tuple[int, int, int], shift: tuple[float, float, float], rotations: IntArray
+) -> int:
+    """How many points of :func:`shifted_grid` are left by :func:`reduce_kpoints`; rotations may repeat.
+
+    Thousands of crystals share a few hundred pairs of divisions and rotations: each is reduced once.
+    """
+    return _count_inequivalent(divisions, shift, rotations.astype(np.int8).tobytes())
+
+
+@lru_cache(maxsize=4096)
+def _count_inequivalent(
+    divisions: tuple[int, int, int], shift: tuple[float, float, float], packed: bytes
+) -> int:
+    rotations = np.unique(np.frombuffer(packed, dtype=np.int8).reshape(-1, 3, 3), axis=0)
+    return len(reduce_kpoints(shifted_grid(divisions, shift), rotations.astype(np.int64))[0])
 
 
 @dataclass(frozen=True, eq=False)

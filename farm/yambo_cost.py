@@ -1,22 +1,29 @@
-"""Predicted CPU seconds of a job whose response YAMBO computes.
+"""CPU seconds and memory of a job whose response YAMBO computes.
 
-Ground state and bands as :mod:`farm.cost` has them, the bands at every point of the grid and its images;
-the response as two rungs along each inequivalent direction, fitted by non-negative least squares of
-relative errors to 16 runs on nine crystals (YAMBO 5.2.4, one rank): 0.5 to 1.4 times the measured seconds.
+Ground state as :mod:`farm.native_cost` has it, the bands at every point of the grid and its images; the
+response as two rungs along each inequivalent direction, fitted by non-negative least squares of relative
+errors to 16 runs on nine crystals (YAMBO 5.2.4, one rank): 0.5 to 1.4 times the measured seconds. Memory as
+its workers estimate it, 0.9 to 1.3 times that of 24 runs.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import prod
 
 import numpy as np
 
-from farm.basis import count_plane_waves
-from farm.cost import predict_cost
+from farm.basis import count_fft_points, count_plane_waves
+from farm.compact_cell import skewness
 from farm.crystal import Crystal
-from farm.job import Stage
-from farm.kpoints import IntArray, SpaceGroup, grid_divisions, space_group
+from farm.job_size import JobSize
+from farm.kpoints import IntArray, SpaceGroup, grid_divisions
+from farm.native_cost import bands_s, ground_state_s
+from farm.peak_memory import peak_memory_mb
 from farm.protocol import Protocol
+from farm.stage import Stage
+from farm.standard_group import known_space_group
 from farm.units import MRY_PER_RY
 
 # Seconds per 1e9 of: transitions in the whole zone times plane waves (their Fourier transforms),
@@ -31,37 +38,74 @@ _RUNGS = (1, 2)
 # Blocks are rounded up to whole shells, which counts most for small cells.
 _SHELL_FACTOR = 1.8
 
+# Complex numbers in single precision: the program itself, the block of every frequency twice, and the
+# wavefunctions in plane waves and on the mesh.
+_BASE_MB = 240.0
+_BLOCK_COPIES = 2
+_MB_A_NUMBER = 8 / 2**20
+
 _SHIFT_TOLERANCE = 1e-4
 _FIRST_CUBIC, _FIRST_UNIAXIAL = 195, 75
 
 
-def predict_yambo_cpu_s(crystal: Crystal, protocol: Protocol) -> float:
-    """Predicted seconds over all stages. Raises CrystalError for an element without a pseudopotential."""
-    native = predict_cost(crystal, protocol)
-    group = space_group(crystal)
-    n_listed = prod(grid_divisions(crystal, protocol.response_kppa, even=True)) * _cosets(group)
-    n_zone = n_listed * len(_with_inversion(group.point_group)) / _cosets(group)
-    n_filled = max(1, native.n_electrons // 2)
-    pairs = n_filled * (native.n_bands - n_filled) * 1e-9
-    waves = native.n_plane_waves
+@dataclass(frozen=True, kw_only=True)
+class _Lists:
+    """k-points YAMBO knows by its own symmetries: those listed, and all of the zone; directions to run."""
+
+    n_listed: float
+    n_zone: float
+    n_directions: int
+
+
+def yambo_cpu_s(crystal: Crystal, size: JobSize, protocol: Protocol) -> dict[Stage, float]:
+    """Seconds by stage."""
+    lists = _count(crystal, protocol)
+    pairs = size.n_filled * (size.n_bands - size.n_filled) * 1e-9
     response_s = _START_S
     for rung in _RUNGS:
-        gmax_ry = rung * protocol.gmax_step_mry / MRY_PER_RY
-        n_g = _SHELL_FACTOR * count_plane_waves(crystal.volume_angstrom3, gmax_ry)
-        outer = n_listed * pairs * protocol.n_energies * n_g**2
-        response_s += _directions(group) * (
-            _START_S + _S_PER_GIGA_PAIR_WAVE * n_zone * pairs * waves + _S_PER_GIGA_OUTER * outer
+        outer = lists.n_listed * pairs * protocol.n_energies * _block(crystal, protocol, rung) ** 2
+        response_s += lists.n_directions * (
+            _START_S
+            + _S_PER_GIGA_PAIR_WAVE * lists.n_zone * pairs * size.n_waves
+            + _S_PER_GIGA_OUTER * outer
         )
-    response_s += _S_PER_GIGA_WAVE * n_listed * native.n_bands * waves * 1e-9
-    bands_s = native.cpu_s[Stage.BANDS] * n_listed / native.n_kpoints_bands
-    return native.cpu_s[Stage.GROUND_STATE] + bands_s + response_s
+    response_s += _S_PER_GIGA_WAVE * lists.n_listed * size.n_bands * size.n_waves * 1e-9
+    return {
+        Stage.GROUND_STATE: ground_state_s(size, protocol),
+        Stage.BANDS: bands_s(size, protocol) * lists.n_listed / size.n_kpoints,
+        Stage.RESPONSE: response_s,
+    }
 
 
-def _cosets(group: SpaceGroup) -> float:
-    """How many times as many operations there are, with time reversal, as YAMBO knows."""
+def yambo_memory_mb(crystal: Crystal, size: JobSize, protocol: Protocol) -> dict[Stage, float]:
+    """Peak of each stage in MB, on one rank."""
+    n_listed = _count(crystal, protocol).n_listed
+    native = peak_memory_mb(replace(size, n_kpoints=round(n_listed)), protocol)
+    n_mesh = count_fft_points(crystal.volume_angstrom3, 4 * protocol.ecutwfc_ry) * skewness(crystal)
+    waves = n_listed * size.n_bands * (size.n_waves + n_mesh)
+    block = _BLOCK_COPIES * _block(crystal, protocol, _RUNGS[-1]) ** 2 * protocol.n_energies
+    return {**native, Stage.RESPONSE: _BASE_MB + (waves + block) * _MB_A_NUMBER}
+
+
+def _block(crystal: Crystal, protocol: Protocol, rung: int) -> float:
+    """G vectors of the response block of a rung."""
+    gmax_ry = rung * protocol.gmax_step_mry / MRY_PER_RY
+    return _SHELL_FACTOR * count_plane_waves(crystal.volume_angstrom3, gmax_ry)
+
+
+def _count(crystal: Crystal, protocol: Protocol) -> _Lists:
+    group = known_space_group(crystal)
+    n_all, n_known = _orders(group)
+    n_listed = prod(grid_divisions(crystal, protocol.response_kppa, even=True)) * n_all / n_known
+    return _Lists(n_listed=n_listed, n_zone=n_listed * n_known, n_directions=_directions(group))
+
+
+@lru_cache(maxsize=530)
+def _orders(group: SpaceGroup) -> tuple[int, int]:
+    """Operations with time reversal: all, and those without a shift, which YAMBO knows."""
     shifts = group.translations - np.rint(group.translations)
     known = group.rotations[np.abs(shifts).max(axis=1) < _SHIFT_TOLERANCE]
-    return len(_with_inversion(group.point_group)) / len(_with_inversion(known))
+    return len(_with_inversion(group.point_group)), len(_with_inversion(known))
 
 
 def _with_inversion(rotations: IntArray) -> IntArray:

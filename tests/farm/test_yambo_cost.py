@@ -7,7 +7,7 @@ import pytest
 from farm.cost import predict_cost
 from farm.crystal import Crystal
 from farm.protocol import PRESETS, Protocol
-from farm.yambo_cost import predict_yambo_cpu_s
+from farm.stage import Engine
 
 COARSE = PRESETS["demo"].model_copy(update={"response_kppa": 128, "bands": "nscf"})
 
@@ -39,6 +39,6 @@ def _fcc(name: str, edge: float) -> Crystal:
     ],
 )
 def test_within_a_factor_of_three(crystal: Crystal, protocol: Protocol, measured_s: float) -> None:
-    predicted_s = predict_yambo_cpu_s(crystal, protocol)
+    predicted_s = predict_cost(crystal, protocol, Engine.YAMBO).total_cpu_s
     assert measured_s / 3 < predicted_s < measured_s * 3
     assert predicted_s > predict_cost(crystal, protocol).total_cpu_s
