@@ -139,3 +139,22 @@ def predict_spectra(model: OptiMate, graphs: Sequence[Data], *, batch_size: int 
     ]
     model.train(was_training)
     return torch.cat(parts).clamp(min=0.0) if parts else torch.empty(0, model.config.n_energies)
+
+
+@torch.no_grad()
+def pooled_vectors(model: OptiMate, graphs: Sequence[Data], *, batch_size: int = 64) -> Tensor:
+    """The pooled vector of each graph, float32 on the CPU, ``(n_graphs, heads * attention_2)``.
+
+    It is what the network knows of a crystal before it draws the spectrum. Small batches stay in the
+    caches of a CPU: 64 take two thirds of the time of 256.
+    """
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    parts = [
+        model.pooled(Batch.from_data_list(list(graphs[start : start + batch_size])).to(device)).cpu()
+        for start in range(0, len(graphs), batch_size)
+    ]
+    model.train(was_training)
+    width = model.config.heads * model.config.attention_2
+    return torch.cat(parts) if parts else torch.empty(0, width)

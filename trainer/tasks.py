@@ -1,4 +1,4 @@
-"""The Celery task of the trainer, and ``farm trainer``: refit when the scheduler asks."""
+"""The Celery tasks of the trainer, and ``farm trainer``: refit and rank when the scheduler asks."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import logging
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
+from kombu.exceptions import OperationalError
 
 from farm.backlog import Backlog
 from farm.errors import BrokerError, FarmError
-from farm.queues import REFIT, TRAINER_QUEUE, make_app
+from farm.queues import RANK, REFIT, TRAINER_QUEUE, make_app
 from farm.settings import Settings
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 LOGGER = logging.getLogger(__name__)
 
 _HEARTBEATS_PER_LEASE = 4
+# The first in the order: what is ranked by one policy stays within seconds, and so does reading it.
+_MOST_RANKED = 20_000
 
 
 @contextmanager
@@ -67,12 +70,42 @@ def run_refit(n_rpa: int, backlog: Backlog, settings: Settings) -> None:
     backlog.roster.set_refit_state(state="idle", failures=0, n_rpa=n_rpa, message=report.message)
 
 
-def register(app: Celery, backlog: Backlog, settings: Settings) -> None:
-    """Register the task the scheduler sends."""
+def run_rank(backlog: Backlog, settings: Settings) -> None:
+    """Order what waits by the policy, with the model in use; the order stays as it is where that fails."""
+    try:
+        if settings.policy == "cheapest":
+            # No crystal is read and torch is not loaded; what another policy had placed goes back.
+            backlog.place(dict.fromkeys(backlog.ready_order()))
+            return
+        from trainer.ranking import rank, ranking_device
 
-    @app.task(name=REFIT)  # type: ignore[untyped-decorator]  # celery has no types
-    def task(n_rpa: int) -> None:
+        ranking = rank(
+            backlog.ready_jobs(_MOST_RANKED),
+            settings.policy,
+            checkpoints_dir=settings.checkpoints_dir,
+            store_path=settings.store_path,
+            device=ranking_device(),
+        )
+        # All at the end: a ranking that dies on its way has changed nothing.
+        backlog.place(ranking.places)
+    except FarmError as error:
+        LOGGER.error("ranking: the order stays as it is: %s", error)
+        return
+    LOGGER.info("ranking: %s", ranking.message)
+
+
+def register(app: Celery, backlog: Backlog, settings: Settings) -> None:
+    """Register the tasks the scheduler sends; a refit is followed by a ranking with what it fitted."""
+
+    @app.task(name=REFIT, shared=False)  # type: ignore[untyped-decorator]  # celery has no types
+    def refit(n_rpa: int) -> None:
         run_refit(n_rpa, backlog, settings)
+        if settings.policy != "cheapest":
+            run_rank(backlog, settings)
+
+    @app.task(name=RANK, shared=False)  # type: ignore[untyped-decorator]
+    def rank() -> None:
+        run_rank(backlog, settings)
 
 
 @click.command()
@@ -94,4 +127,7 @@ def trainer(ctx: click.Context) -> None:
         app = make_app(url, name=settings.name)
         backlog = Backlog(connect(url), name=settings.name)
         register(app, backlog, settings)
+        # The policy may be another than when what waits was ranked, and the model one that was pulled.
+        with suppress(OperationalError):  # a Redis that is away is waited for below
+            app.send_task(RANK, queue=TRAINER_QUEUE)
         serve(app, backlog, name=worker_name("trainer"), queues=[TRAINER_QUEUE], slots=None)

@@ -33,4 +33,14 @@ from farm.backlog.register import Register
 from farm.backlog.roster import Roster
 from farm.backlog.views import JobView
 
-__all__ = ["RETRIED", "STORED", "Backlog", "Dispatch", "Finish", "JobView", "Register", "Roster", "unfinished"]
+__all__ = [
+    "RETRIED",
+    "STORED",
+    "Backlog",
+    "Dispatch",
+    "Finish",
+    "JobView",
+    "Register",
+    "Roster",
+    "unfinished",
+]

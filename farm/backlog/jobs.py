@@ -121,8 +121,11 @@ class Backlog(Register):
         moved = self._connection.run("prioritise", *job_ids) if job_ids else []
         return [job_id.decode() for job_id in moved]
 
-    def place(self, places: Mapping[str, float]) -> int:
-        """Put ready jobs at places among predicted CPU seconds; the number of those that were ready."""
+    def place(self, places: Mapping[str, float | None]) -> int:
+        """Put ready jobs at places among predicted CPU seconds, None: back to that of their cost.
+
+        The number of those that were ready.
+        """
         return self._in_chunks("place", places)
 
     def rescore(self, costs_s: Mapping[str, float]) -> int:
@@ -267,10 +270,14 @@ class Backlog(Register):
             changed += [str(call[0]) for call, was in zip(chunk, done, strict=True) if was]
         return changed
 
-    def _in_chunks(self, script: str, numbers: Mapping[str, float]) -> int:
+    def _in_chunks(self, script: str, numbers: Mapping[str, float | None] | Mapping[str, float]) -> int:
         changed, rows = 0, list(numbers.items())
         for first in range(0, len(rows), _CHUNK):
-            flat = [item for job_id, x in rows[first : first + _CHUNK] for item in (job_id, _short(x))]
+            flat = [
+                item
+                for job_id, x in rows[first : first + _CHUNK]
+                for item in (job_id, "" if x is None else _short(x))
+            ]
             changed += int(self._connection.run(script, *flat))
         return changed
 

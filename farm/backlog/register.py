@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice, product
 from typing import cast
 
 import redis
 
 from farm.backlog.connection import Connection, broker_errors
-from farm.backlog.records import is_current, unpack_job, unpack_prior, unpack_protocol
+from farm.backlog.records import unpack_job, unpack_prior, unpack_protocol
 from farm.backlog.roster import Roster
 from farm.backlog.views import JobView, read_views
 from farm.cost_model import CostModel, CostPrior
+from farm.errors import InputError
 from farm.job import FINAL_STATES, QUEUES, Engine, Job, JobState, make_job_id
 
 _CHUNK = 1000
@@ -143,7 +145,7 @@ class Register:
         return [job_id.decode() for job_id, _ in sorted(found, key=lambda p: (p[1], p[0]))[:limit]]
 
     def ready_jobs(self, limit: int) -> list[Job]:
-        """The first ready jobs with their crystals; records of older versions are left out."""
+        """The first ready jobs with their crystals; records that cannot be read are left out."""
         ids = self.ready_order(limit)
         if not ids:
             return []
@@ -153,11 +155,13 @@ class Register:
             protocols = cast("dict[bytes, bytes]", self._redis.hgetall(self._key("protocols")))
         jobs = []
         for job_id, record in zip(ids, records, strict=True):
-            if record is None or job_id not in views or not is_current(record):
+            if record is None or job_id not in views:
                 continue
             view = views[job_id]
             protocol = protocols.get(job_id.split(".")[1].encode())
-            jobs.append(unpack_job(job_id, record, protocol, view.predicted_cpu_s, view.queue))
+            # The worker that gets it says what is wrong with it.
+            with suppress(InputError):
+                jobs.append(unpack_job(job_id, record, protocol, view.predicted_cpu_s, view.queue))
         return jobs
 
     def protocols(self) -> dict[str, dict[str, object]]:
