@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from farm.cost import predict_cost
+from farm.cost import cost_prior
 from farm.crystal import Crystal
 from farm.errors import CrystalError
 from farm.job import Engine, Job
 from farm.protocol import Protocol
+from farm.slot_class import slot_class
 from farm.sources import Filters, Rejected, Skipped, Unparsed, parse
-from farm.yambo_cost import predict_yambo_cpu_s
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ def _priced(
     crystal: Crystal, terms: Terms, fields: dict[str, object], protocol_hash: str
 ) -> Job | Unpriced:
     try:
-        cpu_s = _predicted_cpu_s(crystal, terms)
+        prior = cost_prior(crystal, terms.protocol, terms.engine)
     except CrystalError as error:
         return Unpriced(crystal, Rejected(crystal.material_id, error.message, error.fix))
     return Job(
@@ -63,11 +63,7 @@ def _priced(
         protocol=fields,
         protocol_hash=protocol_hash,
         engine=terms.engine,
-        predicted_cpu_s=cpu_s,
+        predicted_cpu_s=prior.total_cpu_s,
+        prior=prior,
+        slot_class=slot_class(prior.memory_mb),
     )
-
-
-def _predicted_cpu_s(crystal: Crystal, terms: Terms) -> float:
-    if terms.engine is Engine.YAMBO:
-        return predict_yambo_cpu_s(crystal, terms.protocol)
-    return predict_cost(crystal, terms.protocol).total_cpu_s
