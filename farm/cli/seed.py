@@ -6,6 +6,7 @@ import math
 import os
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -123,6 +124,7 @@ def seed(
     """
     from farm.cli.seed_output import print_report
     from farm.cli.seed_run import StoreReader, Take, kept, rejections_to, run
+    from farm.cost_model import model_key
     from farm.seeding import Queueing, SeedDocument, SeedReport, Terms
     from farm.sources import Filters
 
@@ -136,9 +138,8 @@ def seed(
         space_group=space_group,
         limit=limit,
     )
-    terms = Terms(
-        filters=filters, protocol=_protocol(protocol, bands, Engine(engine)), engine=Engine(engine)
-    )
+    chosen = _protocol(protocol, bands, Engine(engine))
+    terms = Terms(filters=filters, protocol=chosen, engine=Engine(engine))
     report, store = SeedReport(), StoreReader(settings.store_path)
     with ExitStack() as stack:
         takers: list[Take] = [report.add]
@@ -150,7 +151,10 @@ def seed(
         queueing = None
         if not dry_run:
             settings.home.mkdir(parents=True, exist_ok=True)
-            queueing = Queueing(stack.enter_context(open_backlog(settings)), store.held_job_ids)
+            backlog = stack.enter_context(open_backlog(settings))
+            queueing = Queueing(backlog, store.held_job_ids)
+            learnt = backlog.cost_models().get(model_key(engine, chosen))
+            terms = replace(terms, cost_model=learnt or terms.cost_model)
         signal_number = run(
             sources or (None,),
             terms,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from farm.cost import cost_prior
+from farm.cost_model import CostModel
 from farm.crystal import Crystal
 from farm.errors import CrystalError
 from farm.job import Engine, Job
@@ -18,12 +19,14 @@ from farm.sources import Filters, Rejected, Skipped, Unparsed, parse
 class Terms:
     """What all structures of a source are judged by.
 
-    engine: who computes the response
+    engine:     who computes the response
+    cost_model: what measured jobs of this protocol and engine taught of their cost
     """
 
     filters: Filters
     protocol: Protocol
     engine: Engine = Engine.NATIVE
+    cost_model: CostModel = field(default_factory=CostModel)
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ def _priced(
         protocol=fields,
         protocol_hash=protocol_hash,
         engine=terms.engine,
-        predicted_cpu_s=prior.total_cpu_s,
+        predicted_cpu_s=terms.cost_model.predict(prior).cpu_s,
         prior=prior,
         slot_class=slot_class(prior.memory_mb),
     )

@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,13 +15,19 @@ import pytest
 from seed_samples import entry, write_entries
 
 from farm.backlog import Backlog
+from farm.cost import cost_prior
+from farm.cost_model import CostModel, model_key
+from farm.crystal import Crystal
 from farm.errors import ResourceError
 from farm.job import JobState
 from farm.protocol import PRESETS
 from farm.seeding import Queued, Queueing, SeedDocument, SeedReport, Terms, seed_rows
 from farm.seeding.processes import ALONE, BATCH, map_batches
 from farm.seeding.report import place_in_queue
-from farm.sources import Filters, Rejected, Skipped, Unparsed, cut_source
+from farm.sources import Filters, Rejected, Skipped, Unparsed, cut_source, read_source
+from farm.stage import Stage
+
+Run = Callable[..., tuple[int, str, str]]
 
 TERMS = Terms(filters=Filters(), protocol=PRESETS["demo"])
 # Enough that processes are started, and some batches are in flight.
@@ -146,6 +152,23 @@ def test_what_the_backlog_or_the_store_knows_is_skipped(backlog: Backlog, tmp_pa
     (rows,) = seed_rows(cut_source(path), TERMS, queueing=Queueing(backlog), held_job_ids=held)
     assert rows[:2] == [Skipped("m0", "ready in this farm already"), Skipped("m1", "in the store already")]
     assert [row.material for row in rows[2:] if isinstance(row, Queued)] == ["m2", "m3"]
+
+
+def test_costs_are_predicted_with_what_measured_jobs_taught(run: Run, backlog: Backlog) -> None:
+    def predicted_s(*flags: str) -> dict[str, float]:
+        told = json.loads(run("seed", "--protocol", "demo", "--json", *flags)[1])
+        return {job["material"]: job["predicted_cpu_s"] for job in told["queued"]}
+
+    before = predicted_s("--dry-run")
+    model = CostModel()
+    for crystal in read_source(None):
+        assert isinstance(crystal, Crystal)
+        prior = cost_prior(crystal, PRESETS["demo"])
+        model = model.observe(prior, dict(zip(Stage, (3 * s for s in prior.cpu_s), strict=True)))
+    backlog.set_cost_model(model_key("native", PRESETS["demo"]), model)
+    after = predicted_s()
+    assert len(after) == 20
+    assert all(2 < after[material] / before[material] < 3.2 for material in after)
 
 
 @pytest.mark.parametrize("n_rows", [0, 3, 30_000])
