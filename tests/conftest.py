@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import redis
+from redis_server import RedisServer
 
 from farm.backlog import Backlog
-from farm.broker import broker_url, connect
+from farm.broker import connect
 from farm.cli.main import main
 from farm.crystal import Crystal
 from farm.job import Engine, Job, Outcome, Stage
@@ -57,9 +58,10 @@ def pp_x(pw_x: Path) -> Path:
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real server of our own for the whole run: Redis on PATH, else the bundled Valkey."""
-    settings = load_settings({"home": tmp_path_factory.mktemp("redis")}, environment={})
-    with broker_url(settings) as url:
-        yield url
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server.url
+    server.stop()
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 
 import redis
 
-from farm.errors import BrokerError
+from farm.redis_errors import explained
 
 # Scripts that must also work on a server that is full, because they free memory or keep what runs alive.
 # Such a server refuses the others whole, before their first line.
@@ -69,22 +69,5 @@ def broker_errors() -> Iterator[None]:
     """Turn what redis-py raises into one clear BrokerError."""
     try:
         yield
-    except redis.exceptions.AuthenticationError as error:
-        raise BrokerError(f"Redis refused the password: {error}", fix="Correct FARM_REDIS_URL") from error
-    except redis.exceptions.BusyLoadingError as error:
-        raise BrokerError("Redis is still loading its data", fix="Wait a moment") from error
-    except redis.exceptions.ConnectionError as error:
-        raise BrokerError(
-            f"Redis cannot be reached: {error}",
-            fix="Start it, correct FARM_REDIS_URL, or unset it to use an embedded one",
-        ) from error
-    except redis.exceptions.TimeoutError as error:
-        raise BrokerError("Redis did not answer in time", fix="Check the host in FARM_REDIS_URL") from error
-    except redis.exceptions.OutOfMemoryError as error:
-        raise BrokerError("Redis is full", fix="Raise maxmemory; nothing was lost") from error
-    except redis.exceptions.NoPermissionError as error:
-        raise BrokerError(
-            f"Redis forbids this user a command: {error}", fix="Give it the rules of deploy/redis"
-        ) from error
-    except redis.exceptions.ResponseError as error:
-        raise BrokerError(f"Redis refused a command: {error}") from error
+    except redis.exceptions.RedisError as error:
+        raise explained(error) from error

