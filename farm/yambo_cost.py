@@ -8,14 +8,14 @@ its workers estimate it, 0.9 to 1.3 times that of 24 runs.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
 
 import numpy as np
 
-from farm.basis import count_fft_points, count_plane_waves
-from farm.compact_cell import skewness
+from farm.basis import count_plane_waves
 from farm.crystal import Crystal
 from farm.job_size import JobSize
 from farm.kpoints import IntArray, SpaceGroup, grid_divisions
@@ -24,7 +24,7 @@ from farm.peak_memory import peak_memory_mb
 from farm.protocol import Protocol
 from farm.stage import Stage
 from farm.standard_group import known_space_group
-from farm.units import MRY_PER_RY
+from farm.units import BOHR_ANGSTROM, MRY_PER_RY
 
 # Seconds per 1e9 of: transitions in the whole zone times plane waves (their Fourier transforms),
 # transitions of the listed points times energies times squared G vectors (the response), waves of all
@@ -81,7 +81,10 @@ def yambo_memory_mb(crystal: Crystal, size: JobSize, protocol: Protocol) -> dict
     """Peak of each stage in MB, on one rank."""
     n_listed = _count(crystal, protocol).n_listed
     native = peak_memory_mb(replace(size, n_kpoints=round(n_listed)), protocol)
-    n_mesh = count_fft_points(crystal.volume_angstrom3, 4 * protocol.ecutwfc_ry) * skewness(crystal)
+    reach = math.sqrt(protocol.ecutwfc_ry) / (2 * math.pi * BOHR_ANGSTROM)
+    n_mesh = prod(
+        2 * math.ceil(reach * float(edge)) + 3 for edge in np.linalg.norm(crystal.lattice, axis=1)
+    )
     waves = n_listed * size.n_bands * (size.n_waves + n_mesh)
     block = _BLOCK_COPIES * _block(crystal, protocol, _RUNGS[-1]) ** 2 * protocol.n_energies
     return {**native, Stage.RESPONSE: _BASE_MB + (waves + block) * _MB_A_NUMBER}

@@ -26,6 +26,7 @@ _LOGGER = logging.getLogger("farm.cli")
 _OWN = {
     "cancel": "farm.cli.control:cancel",
     "compare": "farm.cli.compare:compare",
+    "cost": "farm.cli.cost:cost",
     "doctor": "farm.cli.doctor:doctor",
     "export": "farm.cli.export:export",
     "flower": "farm.cli.roles:flower",
@@ -49,7 +50,7 @@ _SECTIONS = {
     "Steer": ["pause", "resume", "prioritise", "cancel", "retry"],
     "Model": ["predict", "train", "checkpoints", "pull"],
     "Roles": ["scheduler", "worker", "writer", "trainer", "flower"],
-    "Tools": ["doctor", "protocols", "diagnose", "compare", "spectra", "response"],
+    "Tools": ["doctor", "protocols", "cost", "diagnose", "compare", "spectra", "response"],
 }
 
 
