@@ -40,6 +40,8 @@ def run(
                 if caught:
                     return caught[0]
         except (BrokerError, ResourceError) as error:
+            if caught and isinstance(error, ResourceError):
+                return caught[0]  # a signal to the whole group: the processes have ended of it already
             left = kept(report, dry_run=queueing is None)
             raise type(error)(f"{error.message.rstrip('.')} ({left})", fix=error.fix) from error
     return 0
