@@ -34,11 +34,11 @@ def progress(
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     columns = (
-        BarColumn(20),
+        BarColumn(12),  # all fits 80 columns up to 999,999 structures
         TaskProgressColumn(),
         TextColumn("{task.description}"),
-        TextColumn("left"),
         TimeRemainingColumn(),
+        TextColumn("left"),
     )
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("reading", total=total)
@@ -46,9 +46,11 @@ def progress(
         def update() -> None:
             n = report.n_queued + report.n_skipped + report.n_rejected
             elapsed_s = bar.tasks[0].elapsed or 1.0
-            said = f"{n:,} structures, {n / elapsed_s:,.0f}/s: {report.n_queued:,} queued"
-            said += f", {report.n_skipped:,} skipped, {report.n_rejected:,} rejected;"
-            bar.update(task, completed=meter.n_bytes, description=said)
+            counts = (
+                f"{report.n_queued:,} queued, {report.n_skipped:,} skipped, {report.n_rejected:,} rejected"
+            )
+            description = f"{n / elapsed_s:,.0f}/s, {counts},"
+            bar.update(task, completed=meter.n_bytes, description=description)
 
         yield update
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 import pytest
+from seed_samples import entry, write_entries
 
 from farm.backlog import Backlog
 from farm.cli.main import cli
@@ -201,6 +202,45 @@ def test_seed_queues_the_good_and_names_the_bad(run: Run, backlog: Backlog, tmp_
     assert "rejected " + str(source / "bad.json") + ", [/red]: " in out
     assert "skipped 1: ready in this farm already" in out
     assert run("seed", str(source / "bad.json"))[0] == 1
+
+
+def test_seed_lists_every_rejection_in_a_file_and_counts_them_by_kind(run: Run, tmp_path: Path) -> None:
+    entries = [entry(n, total_mag=1.0) for n in range(30)] + [entry(30), {"mat_id": "none"}]
+    source = write_entries(tmp_path / "x.json.bz2", entries)
+    listed = tmp_path / "rejected.jsonl"
+    code, out, err = run("seed", str(source), "--protocol", "demo", "--dry-run", "--rejected", str(listed))
+    assert (code, err) == (0, "")
+    assert "would queue 1, skipped 0, rejected 31" in out
+    assert out.count("magnetic (total_mag") == 20 + 1
+    assert "... and 11 more rejected" in out
+    assert "rejected 30: Take a non-magnetic structure (first " in out
+    assert "rejected 1: Export the entry with its structure (first " in out
+    rows = [json.loads(line) for line in listed.read_text().splitlines()]
+    assert [row["source"].rpartition(", ")[2] for row in rows] == [f"m{n}" for n in range(30)] + ["none"]
+    assert {frozenset(row) for row in rows} == {frozenset({"source", "reason", "fix"})}
+    told = json.loads(run("seed", str(source), "--protocol", "demo", "--dry-run", "--json")[1])
+    assert told["rejected"] == rows
+    nowhere = str(tmp_path / "nowhere" / "x.jsonl")
+    code, out, err = run("seed", str(source), "--rejected", nowhere)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert nowhere in err
+
+
+def test_seed_shows_a_bar_on_a_terminal_alone(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_entries(tmp_path / "x.json.bz2", [entry(n, total_mag=float(n == 3)) for n in range(150)])
+    arguments = ("seed", str(source), "--protocol", "demo", "--limit", "120", "--json")
+    assert run(*arguments, "--dry-run")[::2] == (0, "")
+    monkeypatch.setenv("FORCE_COLOR", "1")  # what rich takes for a terminal
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, err = run(*arguments)
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", err)
+    assert code == 0
+    assert len(json.loads(out)["queued"]) == 120
+    assert re.search(r"100% +[\d,]+/s, 120 queued, 0 skipped, 1 rejected, 0:00:00 left", shown)
+    # The bundled crystals are there at once.
+    assert run("seed", "--protocol", "demo", "--limit", "1")[2] == ""
 
 
 def test_a_job_that_has_not_run_has_nothing_to_plot(
