@@ -47,9 +47,11 @@ def _of_tls(cause: Exception) -> BrokerError:
         else:
             fix = "Set FARM_REDIS_CA_FILE to the file of the CA that signed it"
         return BrokerError(f"the certificate of Redis was not accepted: {reason}", fix=fix)
-    if "CERTIFICATE_REQUIRED" in str(cause):
+    # Whoever writes before he reads hears only the end.
+    if isinstance(cause, ssl.SSLEOFError) or "CERTIFICATE_REQUIRED" in str(cause):
         return BrokerError(
-            "Redis asks for a client certificate", fix="Set FARM_REDIS_CERT_FILE and FARM_REDIS_KEY_FILE"
+            "Redis ended the TLS connection: it asks for a client certificate, or refuses ours",
+            fix="Set FARM_REDIS_CERT_FILE and FARM_REDIS_KEY_FILE",
         )
     if "handshake" in str(cause) or "WRONG_VERSION" in str(cause):
         return BrokerError(
