@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 from farm.cost import cost_prior
 from farm.cost_model import CostModel, model_key
 from farm.errors import CrystalError, ProtocolError
 from farm.job import Outcome
 from farm.protocol import Protocol
 from farm.store import Store
+from farm.store.row import StoredRow
 
-# More change a prediction by less than its error, and each asks for its symmetry: 3 ms.
-MOST_ROWS = 500
+# A model forgets those before, and each asks for its symmetry: 3 ms.
+MOST_ROWS = 400
 
 
 def fit_to_store(store: Store, *, only: str | None = None, most: int = MOST_ROWS) -> dict[str, CostModel]:
@@ -19,28 +22,28 @@ def fit_to_store(store: Store, *, only: str | None = None, most: int = MOST_ROWS
     only: a key whose model alone is wanted; most: calculations for a model. Rows whose crystal or
     protocol this version cannot treat are left out. Raises StoreError where the store cannot be read.
     """
-    keys: dict[str, str] = {}
-    protocols: dict[str, Protocol | None] = {}
+    groups: dict[tuple[str, str], list[StoredRow]] = defaultdict(list)
+    for row in store.rows():
+        if row.outcome is Outcome.DONE:
+            groups[row.engine.value, row.protocol_hash].append(row)
     models: dict[str, CostModel] = {}
-    for row in reversed(list(store.rows())):
-        if row.outcome is not Outcome.DONE:
-            continue
-        name = f"{row.engine}.{row.protocol_hash}"
-        if name not in keys:
-            fields = store.protocol(row.index)
-            keys[name] = model_key(row.engine, fields)
-            protocols[name] = _protocol(fields)
-        key, protocol = keys[name], protocols[name]
-        model = models.get(key, CostModel())
-        if protocol is None or only not in (None, key) or model.n_observed >= most:
-            continue
+    for rows in groups.values():
+        fields = store.protocol(rows[-1].index)
+        key, protocol = model_key(rows[-1].engine, fields), _protocol(fields)
+        if protocol is not None and only in (None, key):
+            models[key] = _fitted(store, rows[-most:], protocol)
+    return models
+
+
+def _fitted(store: Store, rows: list[StoredRow], protocol: Protocol) -> CostModel:
+    model = CostModel()
+    for row in rows:
         try:
             prior = cost_prior(store.crystal(row.index), protocol, row.engine)
         except CrystalError:
             continue
-        seconds = {usage.stage: usage.cpu_s for usage in store.stages(row.index)}
-        models[key] = model.observe(prior, seconds)
-    return models
+        model = model.observe(prior, {usage.stage: usage.cpu_s for usage in store.stages(row.index)})
+    return model
 
 
 def _protocol(fields: dict[str, object]) -> Protocol | None:

@@ -6,8 +6,8 @@ stages, by a linear model in a few features x of the crystal (with the constant 
     y = W^T x + e,   e ~ t_nu(0, S),   W | S ~ N(0, S x L0^-1),   S ~ inverse Wishart(Psi0, nu0)
 
 so that with nothing measured there is no correction. Given the weighted sums A = L0 + sum w x x^T,
-B = sum w x y^T, C = Psi0 + sum w y y^T of n jobs (Gelman et al., Bayesian Data Analysis, 3rd ed., 3.6 and
-14.2; Murphy, Probabilistic Machine Learning: Advanced Topics, 15.2.2)
+B = sum w x y^T and C = Psi0 + sum w y y^T of n jobs (Gelman et al., Bayesian Data Analysis, 3rd ed., 3.6
+and 14.2)
 
     E[W] = A^-1 B,   E[S] = (C - B^T A^-1 B) / (nu0 + n - 4),   var y = E[S] (1 + x^T A^-1 x)
 
@@ -16,6 +16,9 @@ weights of a Student t (Lange, Little and Taylor, J. Am. Stat. Assoc. 84, 881 (1
 when the job comes. A wild one adds at most nu + 3 squared deviations to the spread, and draws the mean the
 less the wilder it is; where all are wild, as on a machine 30 times slower, the spread grows until they
 count.
+
+The sums fade by 1 - 1/150 with each job: machines and programs change, and in the order of cost the last
+jobs are most like the next.
 """
 
 from __future__ import annotations
@@ -32,13 +35,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from farm.cost_prior import MOST_FEATURES as MOST_FEATURES
+from farm.cost_prior import CostPrior as CostPrior
 from farm.errors import InputError
 from farm.protocol import Protocol
 from farm.stage import Engine, Stage
 
 FloatArray = NDArray[np.float64]
 
-MOST_FEATURES = 8
 _STAGES = tuple(Stage)
 _N_STAGES = len(_STAGES)
 _SIZE = MOST_FEATURES + 1
@@ -58,53 +62,13 @@ _PRIOR_SQUARES = (
     * ((1 - _PRIOR_CORRELATION) * np.eye(_N_STAGES) + _PRIOR_CORRELATION)
 )
 
+# Jobs that are remembered: with 500 materials of one program it predicts as well as without an end to
+# memory, and a program that became twice as fast is believed after 250 jobs, without after thousands.
+_MEMORY_JOBS = 150.0
+
 # Another version means other features or stages: nothing of it can be used.
 _VERSION = 1
-_PRIOR_HEAD = struct.Struct("<BB")
-_MODEL_HEAD = struct.Struct("<BI")
-
-
-@dataclass(frozen=True)
-class CostPrior:
-    """What stays with a waiting job, so that its cost can be predicted anew without the crystal.
-
-    cpu_s:     the physical estimate, user + system seconds on one core, in the order of Stage
-    features:  of the crystal under the protocol, near 0 for a typical one, of the order of 1; at most
-               MOST_FEATURES, those left out count as 0
-    memory_mb: predicted peak of the largest stage
-    """
-
-    cpu_s: tuple[float, float, float]
-    features: tuple[float, ...]
-    memory_mb: float
-
-    def __post_init__(self) -> None:
-        numbers = (*self.cpu_s, *self.features, self.memory_mb)
-        usable = all(math.isfinite(number) for number in numbers) and all(s > 0 for s in self.cpu_s)
-        if not usable or len(self.cpu_s) != _N_STAGES or len(self.features) > MOST_FEATURES:
-            raise InputError(f"not a cost prior: {self.cpu_s}, {self.features}, {self.memory_mb}")
-
-    @property
-    def total_cpu_s(self) -> float:
-        """Over all stages."""
-        return sum(self.cpu_s)
-
-    def pack(self) -> bytes:
-        """At most 50 bytes, numbers as float32."""
-        numbers = (*self.cpu_s, self.memory_mb, *self.features)
-        return _PRIOR_HEAD.pack(_VERSION, len(self.features)) + struct.pack(f"<{len(numbers)}f", *numbers)
-
-    @classmethod
-    def unpack(cls, packed: bytes) -> CostPrior:
-        """The inverse of :meth:`pack`. Raises InputError for another version or length."""
-        head = packed[: _PRIOR_HEAD.size]
-        n_numbers = _N_STAGES + 1 + (head[1] if len(head) == _PRIOR_HEAD.size else 0)
-        if len(packed) != _PRIOR_HEAD.size + 4 * n_numbers or head[0] != _VERSION:
-            raise InputError("not a cost prior of this version", fix="Seed the material again")
-        first, second, third, memory_mb, *features = struct.unpack(
-            f"<{n_numbers}f", packed[_PRIOR_HEAD.size :]
-        )
-        return cls(cpu_s=(first, second, third), features=tuple(features), memory_mb=memory_mb)
+_MODEL_HEAD = struct.Struct("<BId")
 
 
 @dataclass(frozen=True)
@@ -125,13 +89,14 @@ def _zeros(*shape: int) -> FloatArray:
 class CostModel:
     """Weighted sums over measured jobs; they add, so that many may measure and one sum up.
 
-    n_observed: jobs that were taken in
+    n_observed: jobs that were taken in; n_remembered: the same, faded as the sums are
     gram:       sum w x x^T, shape ``(p, p)``
     cross:      sum w x y^T, shape ``(p, 3)``
     squares:    sum w y y^T, shape ``(3, 3)``
     """
 
     n_observed: int = 0
+    n_remembered: float = 0.0
     gram: FloatArray = field(default_factory=lambda: _zeros(_SIZE, _SIZE))
     cross: FloatArray = field(default_factory=lambda: _zeros(_SIZE, _N_STAGES))
     squares: FloatArray = field(default_factory=lambda: _zeros(_N_STAGES, _N_STAGES))
@@ -146,17 +111,20 @@ class CostModel:
         mean, covariance = self._predict_log(x)
         distance2 = float((y - mean) @ np.linalg.solve(covariance, y - mean))
         weight = (_NOISE_DOF + _N_STAGES) / (_NOISE_DOF + distance2)
+        kept = 1.0 - 1.0 / _MEMORY_JOBS
         return CostModel(
             n_observed=self.n_observed + 1,
-            gram=self.gram + weight * np.outer(x, x),
-            cross=self.cross + weight * np.outer(x, y),
-            squares=self.squares + weight * np.outer(y, y),
+            n_remembered=kept * self.n_remembered + 1.0,
+            gram=kept * self.gram + weight * np.outer(x, x),
+            cross=kept * self.cross + weight * np.outer(x, y),
+            squares=kept * self.squares + weight * np.outer(y, y),
         )
 
     def merge(self, other: CostModel) -> CostModel:
         """The model that saw the jobs of both."""
         return CostModel(
             n_observed=self.n_observed + other.n_observed,
+            n_remembered=self.n_remembered + other.n_remembered,
             gram=self.gram + other.gram,
             cross=self.cross + other.cross,
             squares=self.squares + other.squares,
@@ -187,13 +155,13 @@ class CostModel:
         inverse = np.linalg.inv(np.diag(_PRIOR_PRECISION) + self.gram).astype(np.float64)
         coefficients = inverse @ self.cross
         squares = _PRIOR_SQUARES + self.squares - self.cross.T @ coefficients
-        dof = _PRIOR_DOF + self.n_observed - _N_STAGES - 1
+        dof = _PRIOR_DOF + self.n_remembered - _N_STAGES - 1
         return coefficients, inverse, squares / dof
 
     def pack(self) -> bytes:
         """Some 950 bytes."""
         sums = np.concatenate([self.gram.ravel(), self.cross.ravel(), self.squares.ravel()])
-        return _MODEL_HEAD.pack(_VERSION, self.n_observed) + sums.astype("<f8").tobytes()
+        return _MODEL_HEAD.pack(_VERSION, self.n_observed, self.n_remembered) + sums.astype("<f8").tobytes()
 
     @classmethod
     def unpack(cls, packed: bytes) -> CostModel:
@@ -203,10 +171,12 @@ class CostModel:
         body = packed[_MODEL_HEAD.size :]
         if len(packed) != _MODEL_HEAD.size + 8 * sum(sizes) or packed[0] != _VERSION:
             raise InputError("not a cost model of this version", fix="Let it be fitted anew")
-        _, n_observed = _MODEL_HEAD.unpack(packed[: _MODEL_HEAD.size])
+        _, n_observed, n_remembered = _MODEL_HEAD.unpack(packed[: _MODEL_HEAD.size])
         parts = np.split(np.frombuffer(body, dtype="<f8").astype(np.float64), np.cumsum(sizes)[:-1])
         gram, cross, squares = (part.reshape(shape) for part, shape in zip(parts, shapes, strict=True))
-        return cls(n_observed=n_observed, gram=gram, cross=cross, squares=squares)
+        return cls(
+            n_observed=n_observed, n_remembered=n_remembered, gram=gram, cross=cross, squares=squares
+        )
 
 
 def model_key(engine: Engine | str, protocol: Protocol | Mapping[str, Any]) -> str:

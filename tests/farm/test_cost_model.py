@@ -98,6 +98,14 @@ def test_wild_outliers_do_not_wreck_it() -> None:
     assert after.high_cpu_s / after.low_cpu_s < 1.5 * before.high_cpu_s / before.low_cpu_s
 
 
+def test_faster_program_is_believed_in_time() -> None:
+    model, rng = _taught(1000), np.random.default_rng(7)
+    for _ in range(250):
+        prior = _prior(rng)
+        model = model.observe(prior, _measure(prior, rng, factor=0.5))
+    assert np.median(_errors(model)) == pytest.approx(math.log(0.5), abs=0.2)
+
+
 @pytest.mark.parametrize("wrong", [None, 0.0, -1.0, math.nan, math.inf])
 def test_job_without_all_stages_teaches_nothing(wrong: float | None) -> None:
     measured = dict(zip(Stage, (2.0, 5.0, 3.0), strict=True))
