@@ -1,9 +1,10 @@
 """Peak memory of the stages, MB: arrays that the programs hold, each times a measured number of copies.
 
-Fitted by non-negative least squares of relative errors to the largest resident size of each stage:
-ground state and reduced basis to 542 materials of Alexandria (60 Ry, 600 and 1500 k-points per reciprocal
-atom), bands by nscf and their response to the bundled crystals (40 Ry). `benchmarks/cost_model.py` prints
-how well. The estimate for YAMBO is that of its workers, which compared it with 24 of its runs.
+Fitted by non-negative least squares of relative errors to the largest resident size of each stage: ground
+state and reduced basis to 541 materials of Alexandria (60 Ry, 600 and 1500 k-points per reciprocal atom)
+and the bundled crystals (40 Ry), bands by nscf and their response to these alone; the largest took 720 MB.
+`benchmarks/cost_model.py` prints how well. The estimate for YAMBO is that of its workers, which compared
+it with 24 of its runs.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _SCF_BANDS, _SCF_ALL_BANDS = 10.6, 1.17
 _NSCF_BANDS, _NSCF_ALL_BANDS = 4.0, 1.02
 # Our own process: itself, the basis (about five functions a band; the larger the less symmetry folds the
 # zone), coefficients at every k-point, and copies of the spectral matrices.
-_REDUCED_BASE_MB, _REDUCED_BASIS, _REDUCED_COEFFICIENTS, _SPECTRAL = 110.0, 53.0, 3.5, 3.9
+_REDUCED_BASE_MB, _REDUCED_BASIS, _REDUCED_COEFFICIENTS, _SPECTRAL = 118.0, 47.0, 2.7, 4.7
 _RESPONSE_BASE_MB, _RESPONSE_SPECTRAL = 63.0, 6.6
 # The solver keeps its matrices below this (workers.rpa: single precision where double does not fit).
 _MATRICES_LIMIT_MB = 4000.0
