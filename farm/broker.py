@@ -123,7 +123,7 @@ def _check_rights(client: redis.Redis, name: str) -> None:
         client.zrem(f"{name}:leases", "")
         client.eval("return redis.call('TIME')", 0)
         client.publish(channel, "")
-        with client.pubsub() as listener:
+        with client.pubsub() as listener:  # type: ignore[no-untyped-call]  # redis-py has no type here
             listener.psubscribe(channel)
             listener.parse_response()
     except redis.exceptions.NoPermissionError as error:

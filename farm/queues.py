@@ -6,7 +6,7 @@ the writer has it on disk, because a message popped by a process that dies is go
 
 from __future__ import annotations
 
-from celery import Celery
+from celery import Celery, Task
 
 COMPUTE = "workers.compute"
 APPEND = "store.append"
@@ -27,9 +27,13 @@ def cpu_queue(queue: str) -> str:
 _VISIBILITY_TIMEOUT_S = 30 * 24 * 3600
 
 
+class _CheckedTask(Task):  # type: ignore[misc]  # celery has no types
+    Request = "farm.task_request:CheckedRequest"
+
+
 def make_app(url: str, *, name: str = "farm") -> Celery:
     """A Celery app on this Redis; ``name`` prefixes its keys, so that farms can share a server."""
-    app = Celery(name, broker=url, set_as_current=False)
+    app = Celery(name, broker=url, task_cls=_CheckedTask, set_as_current=False)
     app.conf.update(
         broker_connection_retry_on_startup=True,
         broker_transport_options={
