@@ -51,8 +51,9 @@ def make_app(url: str, *, name: str = "farm") -> Celery:
         # True would mark running tasks revoked when Redis restarts, and they would never run again.
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_hijack_root_logger=False,
-        worker_send_task_events=True,
-        task_send_sent_event=True,
+        # Flower switches events on while it watches; else each job would publish five for nobody.
+        worker_send_task_events=False,
+        task_send_sent_event=False,
         task_track_started=True,
         worker_soft_shutdown_timeout=5.0,
         worker_enable_soft_shutdown_on_idle=False,

@@ -12,6 +12,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from celery import Celery
@@ -72,13 +73,17 @@ class Scheduler:
         self._app = app
         self._settings = settings
         self._plan: Plan | None = None
+        self._n_sent, self._since_s = 0, time.monotonic()
         self._rescoring = Rescoring(backlog)
 
     def tick(self) -> None:
         """One round: bring back what was lost, hand out what is next, ask for a refit when due."""
         if self._backlog.n_expired():
             self._reap()
-        situation = observe(self._backlog)
+        now_s = time.monotonic()
+        starts_per_s = self._n_sent / max(now_s - self._since_s, _SHORTEST_PAUSE_S)
+        self._n_sent, self._since_s = 0, now_s
+        situation = replace(observe(self._backlog), starts_per_s=starts_per_s)
         self._plan = decide(situation, self._settings)
         self._rescoring.step()
         self.feed()
@@ -96,6 +101,7 @@ class Scheduler:
         jobs = self._backlog.dispatch(self._plan.window, self._settings.lease_s, self._plan.queues)
         for job in jobs:
             self._send_job(job)
+        self._n_sent += len(jobs)
 
     def _reap(self) -> None:
         waiting = [i for queue in QUEUES for i in self._backlog.waiting_task_ids(cpu_queue(queue))]

@@ -12,6 +12,8 @@ from farm.settings import Settings
 from farm.slot_class import SlotClass
 
 _REFIT_ATTEMPTS = 3
+# From the start of a job to the arrival of the next message: what starts meanwhile must wait already.
+_ANSWER_S = 0.03
 # Of jobs ever queued, so much growth since the last ranking asks for another.
 _RANK_GROWTH = 0.1
 
@@ -28,6 +30,7 @@ class Situation:
     n_rpa_fitted:    RPA spectra at the last finished refit
     refit_busy:      a refit is queued or running and its trainer is alive
     refit_failures:  refits that died in a row since the last finished one
+    starts_per_s:    messages that went out lately
     n_queued:        jobs of any state
     n_queued_ranked: jobs of any state at the last ranking
     """
@@ -40,6 +43,7 @@ class Situation:
     n_rpa_fitted: int
     refit_busy: bool
     refit_failures: int
+    starts_per_s: float = 0.0
     n_queued: int = 0
     n_queued_ranked: int = 0
 
@@ -61,13 +65,17 @@ class Plan:
 
 
 def decide(situation: Situation, settings: Settings) -> Plan:
-    """The window is one message a slot, so that order is exact up to the jobs in flight."""
+    """One message waits for each slot, and for jobs of milliseconds as many as start before an answer.
+
+    Messages leave in the order in which they came: only what is queued later cannot overtake them.
+    """
     refit = situation.trainers > 0 and refit_due(situation, settings)
     # Before the first worker one job waits for it, of the kind that any worker takes.
-    queues = situation.slots_by_queue or {queue_name(Engine.NATIVE, SlotClass.SMALL): 1}
+    slots = situation.slots_by_queue or {queue_name(Engine.NATIVE, SlotClass.SMALL): 1}
+    ahead = int(situation.starts_per_s * _ANSWER_S)
     return Plan(
-        window=max(1, situation.slots),
-        queues=queues,
+        window=max(1, situation.slots) + ahead,
+        queues={queue: n + ahead for queue, n in slots.items()},
         refit=refit,
         rank=not refit and rank_due(situation, settings),
     )

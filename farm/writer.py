@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 
 from celery import Celery
@@ -19,6 +20,7 @@ LOGGER = logging.getLogger(__name__)
 
 # Results written to disk together: one fsync for all, and a few megabytes of memory.
 _BATCH = 32
+_LINGER_S = 0.1
 
 
 def store_waiting(backlog: Backlog, writer: StoreWriter) -> int:
@@ -28,21 +30,26 @@ def store_waiting(backlog: Backlog, writer: StoreWriter) -> int:
     only after the append is on disk. What is no result, or one that the store cannot keep, ends the job as
     failed with the reason; a store that is not well raises StoreError, and the results stay in the outbox.
     """
-    n_finished = 0
-    while ids := backlog.undelivered(limit=_BATCH):
-        ends = _store(ids, backlog, writer)
-        if not any(backlog.finish(ends)):
-            break  # cancelled or wiped meanwhile: nothing more to take
-        n_finished += len(ends)
-    return n_finished
+    n_finished, lingered = 0, False
+    while True:
+        ids = backlog.undelivered(limit=_BATCH)
+        if len(ids) < _BATCH and not lingered:
+            # Where results come fast, more go to the disk together, and without a message for each.
+            time.sleep(_LINGER_S)
+            lingered = True
+            continue
+        done = sum(backlog.finish(_store(ids, backlog, writer))) if ids else 0
+        if not done:
+            return n_finished
+        n_finished, lingered = n_finished + done, False
 
 
 def _store(job_ids: Sequence[str], backlog: Backlog, writer: StoreWriter) -> list[Finish]:
     ends: dict[str, Finish] = {}
     results: dict[str, Result] = {}
-    for job_id in job_ids:
+    for job_id, payload in backlog.payloads(job_ids).items():
         try:
-            results[job_id] = Result.unpack(backlog.outbox(job_id) or b"")
+            results[job_id] = Result.unpack(payload)
         except InputError as error:
             ends[job_id] = _refused(job_id, error)
     try:

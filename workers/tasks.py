@@ -93,7 +93,7 @@ def run_job(job_id: str, token: str, backlog: Backlog, slot: Slot) -> bool:
                 cancelled=beat.lost,
                 ranks=slot.ranks,
             )
-            if _machine_failed(job, result, token, backlog, slot, out_of_memory=memory_kills() > kills):
+            if _machine_failed(job, result, token, backlog, slot, memory_kills_before=kills):
                 return False
             tell_writer = _deliver(job_id, token, result.pack(), backlog, beat)
     except LeaseLostError as error:
@@ -128,12 +128,12 @@ def _deliver(job_id: str, token: str, payload: bytes, backlog: Backlog, beat: He
 
 
 def _machine_failed(
-    job: Job, result: Result, token: str, backlog: Backlog, slot: Slot, *, out_of_memory: bool
+    job: Job, result: Result, token: str, backlog: Backlog, slot: Slot, *, memory_kills_before: int
 ) -> bool:
     """Give a job back whose programs were killed; False at the bound, where the failure is its result."""
     if result.outcome is not Outcome.FAILED or result.diagnosis not in (*_KILLED, _MEMORY):
         return False
-    short = out_of_memory or result.diagnosis == _MEMORY
+    short = result.diagnosis == _MEMORY or memory_kills() > memory_kills_before
     state = backlog.give_back(
         job.job_id,
         token,

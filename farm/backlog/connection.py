@@ -50,12 +50,16 @@ class Connection:
             return self._scripts[script](keys=[self.prefix], args=list(arguments))
 
     def run_many(self, script: str, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Call a script once for each tuple of arguments, in one round trip; each call is atomic."""
+        """Call a script once for each tuple of arguments, in two round trips; each call is atomic."""
+        if not calls:
+            return []
+        # The first call makes the script known to the server; the others name it by its hash.
+        first, sha = self.run(script, *calls[0]), self._scripts[script].sha
         with broker_errors():
             pipeline = self.redis.pipeline(transaction=False)
-            for arguments in calls:
-                self._scripts[script](keys=[self.prefix], args=list(arguments), client=pipeline)
-            return pipeline.execute()
+            for arguments in calls[1:]:
+                pipeline.evalsha(sha, 1, self.prefix, *arguments)
+            return [first, *pipeline.execute()]
 
     def now_s(self) -> float:
         """Redis' clock in seconds: the clocks of the hosts do not matter."""

@@ -226,6 +226,14 @@ class Backlog(Register):
         with broker_errors():
             return cast("bytes | None", self._redis.hget(self._key("outbox"), job_id))
 
+    def payloads(self, job_ids: Sequence[str]) -> dict[str, bytes]:
+        """The packed results of those of some jobs that wait for the writer."""
+        if not job_ids:
+            return {}
+        with broker_errors():
+            found = cast("list[bytes | None]", self._redis.hmget(self._key("outbox"), list(job_ids)))
+        return {job_id: packed for job_id, packed in zip(job_ids, found, strict=True) if packed is not None}
+
     def undelivered(self, older_than_s: float = 0.0, limit: int | None = None) -> list[str]:
         """Jobs whose result waits for the writer for at least that long, oldest first."""
         with broker_errors():

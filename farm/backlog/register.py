@@ -180,7 +180,12 @@ class Register:
         """What measured jobs taught of the cost of the next, by kind of job."""
         with broker_errors():
             raw = cast("dict[bytes, bytes]", self._redis.hgetall(self._key("cost_models")))
-        return {key.decode(): CostModel.unpack(packed) for key, packed in raw.items()}
+        models = {}
+        for key, packed in raw.items():
+            # One of another version is learnt anew.
+            with suppress(InputError):
+                models[key.decode()] = CostModel.unpack(packed)
+        return models
 
     def now_s(self) -> float:
         """Redis' clock in seconds."""

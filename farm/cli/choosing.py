@@ -98,7 +98,9 @@ def choice_options(command: Command) -> Command:
         ),
         click.option("--elements", callback=_elements, metavar="A,B,...", help="Only of these elements."),
         click.option("--max-atoms", type=click.IntRange(1), help="Only cells of at most this many atoms."),
-        click.option("--max-cpu-s", type=click.FloatRange(0), help="Only of at most so many predicted CPU s."),
+        click.option(
+            "--max-cpu-s", type=click.FloatRange(0), help="Only of so many predicted CPU s at most."
+        ),
     )
     for option in reversed(list(options)):
         command = option(command)

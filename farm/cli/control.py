@@ -40,7 +40,7 @@ def _act(
 @choice_options
 @_json
 @click.pass_context
-def retry(ctx: click.Context, as_json: bool, **options: Any) -> None:
+def retry(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
     """Queue failed, cancelled or unconverged jobs again.
 
     \b
@@ -54,7 +54,7 @@ def retry(ctx: click.Context, as_json: bool, **options: Any) -> None:
 @choice_options
 @_json
 @click.pass_context
-def cancel(ctx: click.Context, as_json: bool, **options: Any) -> None:
+def cancel(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
     """Cancel jobs; running ones are killed with all their processes.
 
     \b
@@ -68,7 +68,7 @@ def cancel(ctx: click.Context, as_json: bool, **options: Any) -> None:
 @choice_options
 @_json
 @click.pass_context
-def prioritise(ctx: click.Context, as_json: bool, **options: Any) -> None:
+def prioritise(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
     """Put ready jobs before all others, cheapest first among them.
 
     \b

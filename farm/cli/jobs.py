@@ -29,7 +29,7 @@ _COLUMNS: tuple[tuple[str, Literal["left", "right"]], ...] = (
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="Rows at most.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @click.pass_context
-def jobs(ctx: click.Context, limit: int, as_json: bool, **options: Any) -> None:
+def jobs(ctx: click.Context, /, limit: int, as_json: bool, **options: Any) -> None:
     """List jobs: running first, then the backlog in its order, then the finished.
 
     \b

@@ -63,6 +63,9 @@ class StoreWriter:
         self._energies_ev: FloatArray | None = None
         self._ends = Ends()
         self._held: dict[Key, _Held] = {}
+        # Kept along: the scheduler is told after every batch, however long the store is.
+        self._materials: set[str] = set()
+        self._n_ipa = self._n_rpa = 0
         self._broken = False
         self._lock = lock(self.path)
         try:
@@ -89,9 +92,7 @@ class StoreWriter:
 
     def counts(self) -> StoreCounts:
         """How much there is, as :meth:`farm.store.Store.counts` would say."""
-        held = self._held.values()
-        materials = len({material for material, _, _ in self._held})
-        return StoreCounts(materials, sum(h.has_ipa for h in held), sum(h.has_rpa for h in held))
+        return StoreCounts(len(self._materials), self._n_ipa, self._n_rpa)
 
     def append(self, result: Result) -> bool:
         """Store one result; it is on the disk when this returns.
@@ -168,7 +169,7 @@ class StoreWriter:
             self._energies_ev = self._file["energies_ev"][:]
             self._ends = committed_ends(self._file)
             for row in self._file["rows"][: self._ends.rows]:
-                self._held[key_of(row)] = _held(row)
+                self._remember(key_of(row), _held(row))
 
     def _create(self, energies_ev: FloatArray) -> None:
         create_file(self.path, energies_ev)
@@ -215,8 +216,15 @@ class StoreWriter:
         self._broken = False
         self._ends = ends
         for record in records:
-            self._held[record.key] = _held(record.row[0])
+            self._remember(record.key, _held(record.row[0]))
         return len(records)
+
+    def _remember(self, key: Key, held: _Held) -> None:
+        before = self._held.get(key)
+        self._n_ipa += held.has_ipa - (before.has_ipa if before else False)
+        self._n_rpa += held.has_rpa - (before.has_rpa if before else False)
+        self._materials.add(key[0])
+        self._held[key] = held
 
     def _place(self, records: list[Record]) -> list[Record]:
         now, first_step, batch = self._clock(), self._ends.steps, []
