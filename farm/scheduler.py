@@ -20,6 +20,7 @@ from kombu.exceptions import KombuError, OperationalError
 from redis.exceptions import RedisError
 
 from farm.backlog import Backlog, Dispatch, unfinished
+from farm.backlog.older import take_over
 from farm.errors import BrokerError
 from farm.job import QUEUES
 from farm.queues import APPEND, COMPUTE, RANK, REFIT, STORE_QUEUE, TRAINER_QUEUE, cpu_queue
@@ -151,6 +152,8 @@ def run(
             was, leads = leads, backlog.roster.lead(me, _LEADER_TTL_S)
             if leads and not was:
                 LOGGER.info("%s leads", me)
+                if n_jobs := take_over(backlog):
+                    LOGGER.warning("%d jobs of an older version taken over", n_jobs)
             if leads:
                 scheduler.tick()
                 _feed_until(time.monotonic() + settings.tick_s, scheduler, backlog)

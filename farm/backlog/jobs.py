@@ -66,11 +66,11 @@ class Backlog(Register):
             rows += [job.job_id, pack_record(job), job.crystal.formula]
             rows += [job.crystal.n_atoms, _short(job.predicted_cpu_s), job.queue]
             if len(rows) == 6 * _CHUNK:
-                added += int(self._connection.run("enqueue", *rows))
+                added += int(self.connection.run("enqueue", *rows))
                 on_chunk(_CHUNK)
                 rows = []
         if rows:
-            added += int(self._connection.run("enqueue", *rows))
+            added += int(self.connection.run("enqueue", *rows))
             on_chunk(len(rows) // 6)
         return added
 
@@ -84,7 +84,7 @@ class Backlog(Register):
         """
         limits = dict.fromkeys(QUEUES, window) if queues is None else queues
         pairs = [item for pair in sorted(limits.items()) for item in pair]
-        flat = self._connection.run("dispatch", window, int(lease_s * 1000), *pairs)
+        flat = self.connection.run("dispatch", window, int(lease_s * 1000), *pairs)
         rows = [[item.decode() for item in flat[i : i + 4]] for i in range(0, len(flat), 4)]
         return [Dispatch(job_id=i, token=t, formula=f, queue=q) for i, t, f, q in rows]
 
@@ -98,7 +98,7 @@ class Backlog(Register):
         self, max_attempts: int, lease_s: float, waiting_ids: Iterable[str]
     ) -> list[tuple[str, JobState]]:
         """Bring back the jobs whose lease expired; ``waiting_ids`` still have their message."""
-        flat = self._connection.run("reap", max_attempts, int(lease_s * 1000), *waiting_ids)
+        flat = self.connection.run("reap", max_attempts, int(lease_s * 1000), *waiting_ids)
         return [(flat[i].decode(), JobState(flat[i + 1].decode())) for i in range(0, len(flat), 2)]
 
     def cancel(self, job_ids: Sequence[str]) -> list[str]:
@@ -118,7 +118,7 @@ class Backlog(Register):
 
     def prioritise(self, job_ids: Sequence[str]) -> list[str]:
         """Put ready jobs before all others, in the order given; the ids of those that were ready."""
-        moved = self._connection.run("prioritise", *job_ids) if job_ids else []
+        moved = self.connection.run("prioritise", *job_ids) if job_ids else []
         return [job_id.decode() for job_id in moved]
 
     def place(self, places: Mapping[str, float | None]) -> int:
@@ -169,7 +169,7 @@ class Backlog(Register):
         has failed then.
         """
         split_job_id(job_id)
-        found = self._connection.run("start", job_id, token, owner, int(lease_s * 1000))
+        found = self.connection.run("start", job_id, token, owner, int(lease_s * 1000))
         if not found:
             raise LeaseLostError(f"{job_id}: this message is stale; the job is elsewhere or finished")
         record, protocol, cost, queue = found
@@ -181,14 +181,14 @@ class Backlog(Register):
 
     def renew(self, job_id: str, token: str, lease_s: float, stage: str) -> bool:
         """Keep a running job; False when it is no longer ours."""
-        return bool(self._connection.run("renew", job_id, token, int(lease_s * 1000), stage))
+        return bool(self.connection.run("renew", job_id, token, int(lease_s * 1000), stage))
 
     def deliver(self, job_id: str, token: str, payload: bytes) -> bool:
         """The worker's commit; True when the writer has to be told, False when others wait before it.
 
         Raises LeaseLostError when the job is no longer ours.
         """
-        waiting = int(self._connection.run("deliver", job_id, token, payload))
+        waiting = int(self.connection.run("deliver", job_id, token, payload))
         if not waiting:
             raise LeaseLostError(f"{job_id}: the lease died before the result came; it is not taken")
         return waiting == 1
@@ -212,12 +212,12 @@ class Backlog(Register):
         queue: where it goes from now on, for a slot of another class; empty: the same
         """
         counted = cause.value if cause else ""
-        state = self._connection.run("give_back", job_id, token, reason, counted, bound, int(keep), queue)
+        state = self.connection.run("give_back", job_id, token, reason, counted, bound, int(keep), queue)
         return JobState(state.decode()) if state else None
 
     def release_owner(self, owner: str, reason: str) -> int:
         """Give back every job a worker holds, without counting; returns how many."""
-        return int(self._connection.run("release_owner", owner, reason))
+        return int(self.connection.run("release_owner", owner, reason))
 
     # -- the writer ----------------------------------------------------------------------------
 
@@ -245,7 +245,7 @@ class Backlog(Register):
     def finish(self, ends: Sequence[Finish]) -> list[bool]:
         """The results are on disk: the jobs take their final states; False for what was finished before."""
         rows = [(end.job_id, end.outcome.value, end.reason, round(end.cpu_s, 3)) for end in ends]
-        return [bool(done) for done in self._connection.run_many("finish", rows)]
+        return [bool(done) for done in self.connection.run_many("finish", rows)]
 
     def set_cost_model(self, kind: str, model: CostModel) -> None:
         """What measured jobs taught, for the next predictions."""
@@ -274,7 +274,7 @@ class Backlog(Register):
         changed: list[str] = []
         for first in range(0, len(calls), _CHUNK):
             chunk = calls[first : first + _CHUNK]
-            done = self._connection.run_many(script, chunk)
+            done = self.connection.run_many(script, chunk)
             changed += [str(call[0]) for call, was in zip(chunk, done, strict=True) if was]
         return changed
 
@@ -286,7 +286,7 @@ class Backlog(Register):
                 for job_id, x in rows[first : first + _CHUNK]
                 for item in (job_id, "" if x is None else _short(x))
             ]
-            changed += int(self._connection.run(script, *flat))
+            changed += int(self.connection.run(script, *flat))
         return changed
 
 

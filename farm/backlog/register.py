@@ -25,13 +25,14 @@ _NEWS = 1000
 class Register:
     """The jobs of one farm, to be read. All methods raise BrokerError when Redis does not answer.
 
-    roster: the workers, the leading scheduler, the refits
+    connection: to the farm's keys, for what is no method here
+    roster:     the workers, the leading scheduler, the refits
     """
 
     def __init__(self, client: redis.Redis, *, name: str = "farm") -> None:
-        self._connection = Connection(client, name)
+        self.connection = Connection(client, name)
         self._redis = client
-        self.roster = Roster(self._connection)
+        self.roster = Roster(self.connection)
 
     def counts(self) -> dict[JobState, int]:
         """Number of jobs in each state."""
@@ -75,7 +76,7 @@ class Register:
 
     def job(self, job_id: str) -> JobView | None:
         """One job, or None."""
-        return next(read_views(self._connection, [job_id]), None)
+        return next(read_views(self.connection, [job_id]), None)
 
     def jobs(self, states: Iterable[JobState] | None = None, limit: int | None = None) -> Iterator[JobView]:
         """Running jobs, then the backlog in its order, then the finished, the last of them first.
@@ -87,7 +88,7 @@ class Register:
         views = (
             view
             for ids in _chunks(self._ids_in_order(wanted, limit))
-            for view in read_views(self._connection, ids)
+            for view in read_views(self.connection, ids)
             if view.state in wanted
         )
         return islice(views, limit)
@@ -101,7 +102,7 @@ class Register:
 
     def views(self, job_ids: Sequence[str]) -> list[JobView]:
         """The jobs with these ids; unknown ones are left out."""
-        return list(read_views(self._connection, job_ids))
+        return list(read_views(self.connection, job_ids))
 
     def select(self, formulas: Iterable[str] = (), states: Iterable[JobState] = ()) -> Iterator[JobView]:
         """All jobs with one of the formulas and one of the states; none given: any. In no order.
@@ -111,9 +112,9 @@ class Register:
         names, wanted = list(formulas), [state.value for state in states]
         cursor = "0"
         while True:
-            found = self._connection.run("select", cursor, len(names), *names, *wanted)
+            found = self.connection.run("select", cursor, len(names), *names, *wanted)
             cursor = found[0].decode()
-            yield from read_views(self._connection, [job_id.decode() for job_id in found[1:]])
+            yield from read_views(self.connection, [job_id.decode() for job_id in found[1:]])
             if cursor == "0":
                 return
 
@@ -189,10 +190,10 @@ class Register:
 
     def now_s(self) -> float:
         """Redis' clock in seconds."""
-        return self._connection.now_s()
+        return self.connection.now_s()
 
     def _key(self, name: str) -> str:
-        return self._connection.key(name)
+        return self.connection.key(name)
 
     def _ids_in_order(self, states: set[JobState], limit: int | None) -> Iterator[str]:
         if states & {JobState.RUNNING, JobState.DISPATCHED}:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
+import msgpack
 import pytest
 import redis
 
 from farm.backlog import Backlog, Dispatch, Finish
-from farm.errors import BrokerError, LeaseLostError
+from farm.backlog.older import take_over
+from farm.errors import BrokerError, InputError, LeaseLostError
 from farm.job import FINAL_STATES, Job, JobState, Outcome
 from farm.queues import COMPUTE, cpu_queue, make_app
 
@@ -246,3 +249,85 @@ def test_no_redis_is_one_clear_error(make_job: MakeJob) -> None:
     nobody = Backlog(redis.Redis(port=1, retry=None))
     with pytest.raises(BrokerError, match="cannot be reached"):
         nobody.enqueue([make_job()])
+
+
+def test_order_holds_over_many_jobs(backlog: Backlog, make_job: MakeJob) -> None:
+    costs = [float(i * 7919 % 3000) for i in range(3000)]
+    backlog.enqueue(make_job(f"M{cost:.0f}", cost) for cost in costs)
+    started = []
+    while batch := backlog.dispatch(8, LEASE_S):
+        for dispatch in batch:
+            backlog.start(dispatch.job_id, dispatch.token, "w", LEASE_S)
+            started.append(float(dispatch.job_id.split(".")[0][1:]))
+    assert started == sorted(costs)
+
+
+def test_of_equal_costs_the_smaller_cell_comes_first(backlog: Backlog, make_job: MakeJob) -> None:
+    small, large = make_job("Z", 5.0), make_job("A", 5.0)
+    doubled = replace(
+        large.crystal, species=large.crystal.species * 2, frac_coords=large.crystal.frac_coords * 2
+    )
+    backlog.enqueue([replace(large, crystal=doubled), small])
+    assert backlog.ready_order() == [small.job_id, large.job_id]
+
+
+def test_a_prioritised_job_that_comes_back_keeps_its_place(backlog: Backlog, make_job: MakeJob) -> None:
+    jobs = [make_job("Cheap", 1.0), make_job("Dear", 9.0), make_job("First", 5.0)]
+    backlog.enqueue(jobs)
+    assert backlog.prioritise([jobs[1].job_id]) and backlog.prioritise([jobs[2].job_id])
+    expected = [jobs[2].job_id, jobs[1].job_id, jobs[0].job_id]
+    assert backlog.ready_order() == expected
+    [dispatch] = backlog.dispatch(1, LEASE_S)
+    backlog.start(dispatch.job_id, dispatch.token, "w", LEASE_S)
+    assert backlog.give_back(dispatch.job_id, dispatch.token, "stopped") is JobState.READY
+    assert backlog.ready_order() == expected
+
+
+def test_a_record_of_another_version_is_refused_and_seeding_renews_it(
+    backlog: Backlog, client: redis.Redis, make_job: MakeJob
+) -> None:
+    job = make_job()
+    dispatch = hand_out(backlog, job)
+    client.hset("farm:records", job.job_id, b"\x01whatever")
+    with pytest.raises(InputError, match="not a job record of this version"):
+        backlog.start(dispatch.job_id, dispatch.token, "w", LEASE_S)
+    view = backlog.job(job.job_id)
+    assert view is not None
+    assert (view.state, view.causes) == (JobState.FAILED, {"stale": 1})
+    assert backlog.known([job.job_id]) == {}  # `farm seed` takes it for new
+    assert backlog.enqueue([job]) == 1
+    again = backlog.dispatch(1, LEASE_S)[0]
+    assert backlog.start(again.job_id, again.token, "w", LEASE_S) == job
+
+
+def test_a_backlog_of_the_older_layout_is_taken_over(
+    backlog: Backlog, client: redis.Redis, make_job: MakeJob
+) -> None:
+    def older(job: Job, state: JobState) -> None:
+        record = {
+            "crystal": job.crystal.to_dict(),
+            "protocol": dict(job.protocol),
+            "protocol_hash": job.protocol_hash,
+            "engine": job.engine.value,
+            "predicted_cpu_s": job.predicted_cpu_s,
+        }
+        fields = {"state": state.value, "record": msgpack.packb(record), "formula": "MgO", "n_atoms": 2}
+        fields |= {"predicted_cpu_s": job.predicted_cpu_s, "attempts": 0, "changed_ms": 1000}
+        client.hset(f"farm:job:{job.job_id}", mapping=fields)
+        client.hincrby("farm:counts", state.value, 1)
+
+    jobs = [make_job("Waits", 2.0), make_job("Runs", 1.0), make_job("Done", 3.0)]
+    for job, state in zip(jobs, (JobState.READY, JobState.RUNNING, JobState.DONE), strict=True):
+        older(job, state)
+    client.zadd("farm:ready", {jobs[0].job_id: 2.0})
+    client.zadd("farm:leases", {jobs[1].job_id: 1.0})
+    client.hset("farm:cpu", "to_go", 3.0)
+    assert take_over(backlog) == 3
+    assert take_over(backlog) == 0
+    assert backlog.ready_order() == [jobs[1].job_id, jobs[0].job_id]
+    assert backlog.counts()[JobState.READY] == 2
+    assert backlog.counts()[JobState.DONE] == 1
+    assert [view.job_id for view in backlog.jobs([JobState.DONE])] == [jobs[2].job_id]
+    assert backlog.cpu_s()[1] == pytest.approx(3.0)
+    [first, _] = backlog.dispatch(2, LEASE_S)
+    assert backlog.start(first.job_id, first.token, "w", LEASE_S) == jobs[1]

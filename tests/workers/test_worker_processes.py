@@ -157,3 +157,38 @@ def test_a_cancelled_job_stops(farm: Farm, spawn: Spawn, make_job: MakeJob) -> N
     farm.backlog.enqueue([make_job("Next", 1.0)])
     farm.wait_for(lambda: "Next" in farm.starts())  # the slot is free again
     assert farm.delivered() == []
+
+
+def test_a_worker_that_is_not_able_takes_no_jobs_and_goes_on_when_it_is(
+    farm: Farm, spawn: Spawn, make_job: MakeJob
+) -> None:
+    switch = farm.starts_file.with_name("not-ready")
+    switch.touch()
+    spawn(work_s=0.05)
+    farm.wait_for(lambda: any(w.get("hold") == "the disk is full" for w in farm.backlog.roster.workers()))
+    farm.backlog.enqueue([make_job("A", 1.0), make_job("B", 2.0)])
+    for _ in range(40):
+        farm.scheduler.tick()
+        time.sleep(0.05)
+    assert farm.starts() == []
+    assert {view.state for view in farm.backlog.jobs()} <= {JobState.READY, JobState.DISPATCHED}
+    switch.unlink()
+    farm.wait_for(lambda: len(farm.delivered()) == 2)
+    assert farm.starts() == ["A", "B"]
+    assert all(view.attempts == 0 for view in farm.backlog.jobs())
+
+
+def test_a_dead_pool_process_is_told_at_once_and_counted(
+    farm: Farm, spawn: Spawn, make_job: MakeJob
+) -> None:
+    farm.backlog.enqueue([make_job()])
+    first = spawn(work_s=600)
+    farm.wait_for(farm.is_running)
+    farm.backlog.set_paused(True)  # it stays where it goes
+    [child] = psutil.Process(first.pid).children()
+    child.kill()
+    [view] = farm.backlog.jobs()
+    farm.wait_for(lambda: farm.backlog.counts()[JobState.READY] == 1)
+    [view] = farm.backlog.jobs()
+    assert view.causes == {"worker_lost": 1}
+    assert "the process that computed it died" in view.reason

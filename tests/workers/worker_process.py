@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import workers.tasks
 from farm.backlog import Backlog
@@ -20,6 +21,17 @@ from farm.job import Job, Outcome, Stage
 from farm.queues import cpu_queue, make_app
 from farm.result import Result, StageUsage
 from farm.serving import serve, worker_name
+
+
+class _Switch:
+    """A machine that is able or not as a file says."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def why_not(self) -> str:
+        """Why no job should be taken now; empty when one may."""
+        return "the disk is full" if self._path.exists() else ""
 
 
 def main(url: str, name: str, lease_s: str, work_s: str, starts: str) -> None:
@@ -55,7 +67,15 @@ def main(url: str, name: str, lease_s: str, work_s: str, starts: str) -> None:
     app = make_app(url, name=name)
     backlog = Backlog(connect(url), name=name)
     owner = worker_name("worker")
-    slot = workers.tasks.Slot(owner=owner, scratch=Path(), pseudo_dir=Path(), lease_s=float(lease_s))
+    # Able for as long as the file that logs starts has no neighbour of this name.
+    readiness = _Switch(Path(starts).with_name("not-ready"))
+    slot = workers.tasks.Slot(
+        owner=owner,
+        scratch=Path(),
+        pseudo_dir=Path(),
+        lease_s=float(lease_s),
+        readiness=cast("Any", readiness),
+    )
     workers.tasks.register(app, backlog, slot)
     serve(
         app,
@@ -63,6 +83,7 @@ def main(url: str, name: str, lease_s: str, work_s: str, starts: str) -> None:
         name=owner,
         queues=[cpu_queue("native.small")],
         slots=1,
+        why_not=readiness.why_not,
         on_leave=lambda: backlog.release_owner(owner, "stopped"),
     )
 
