@@ -13,12 +13,12 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import redis
 
-from farm.embedded_redis import embedded_url, server_program
+from farm.embedded_redis import embedded_url, running_or_started, server_program
 from farm.errors import BrokerError, SettingsError
 from farm.redis_errors import explained
 from farm.settings import Settings
 
-__all__ = ["broker_url", "complete_url", "connect", "server_program", "tls_options"]
+__all__ = ["broker_url", "complete_url", "connect", "revive", "server_program", "tls_options"]
 
 _FORM = "Use redis[s]://[user:password@]host[:port]/0"
 # Settings that name a file, and the options of both clients that they become.
@@ -46,6 +46,12 @@ def broker_url(settings: Settings) -> Iterator[str]:
     with connect(url) as client:
         _check_rights(client, settings.name)
     yield url
+
+
+def revive(settings: Settings) -> None:
+    """Start an embedded Redis again that died, where it was; a configured one is somebody else's care."""
+    if not settings.redis_url:
+        running_or_started(settings.home / "redis")
 
 
 def connect(url: str) -> redis.Redis:

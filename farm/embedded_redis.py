@@ -29,7 +29,7 @@ from farm.errors import BrokerError, MissingProgramError
 # category @dangerous has FLUSHALL, KEYS, SORT and, as all of @admin, CONFIG, SHUTDOWN, DEBUG and the like.
 RIGHTS = (
     "-@all +@read +@write +@connection +@transaction +@pubsub -@dangerous "
-    "-@scripting +eval +evalsha +script|load +time +info"
+    "-@scripting +eval +evalsha +script|load +script|exists +time +info"
 )
 
 _START_TIMEOUT_S = 10.0

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from farm.backlog import Backlog
 from farm.broker import connect
+from farm.errors import BrokerError
 from farm.queues import make_app
 from farm.scheduler import Scheduler
 from farm.settings import Settings
@@ -34,7 +35,8 @@ class FarmRoles:
         url = str(settings.redis_url)
         self.settings = settings
         self.backlog = Backlog(connect(url), name=settings.name)
-        self.scheduler = Scheduler(self.backlog, make_app(url, name=settings.name), settings)
+        self._app = make_app(url, name=settings.name)
+        self.scheduler = Scheduler(self.backlog, self._app, settings)
         self.deaths = 0
         home = settings.home
         self._environment = {k: v for k, v in os.environ.items() if not k.startswith("FARM_")}
@@ -66,7 +68,8 @@ class FarmRoles:
                 f"waited {timeout_s} s; {self.backlog.counts()}\n{self.log()}"
             )
             self._keep()
-            self.scheduler.tick()
+            with contextlib.suppress(BrokerError):  # as the scheduler waits for a Redis that is away
+                self.scheduler.tick()
             time.sleep(0.05)
 
     def pid(self, role: str) -> int:
@@ -78,6 +81,10 @@ class FarmRoles:
         if not self.starts_file.exists():
             return []
         return [line.split()[0] for line in self.starts_file.read_text(encoding="utf-8").splitlines()]
+
+    def answering(self) -> set[str]:
+        """Names of the Celery workers that answer a control message of this farm."""
+        return {name for reply in self._app.control.ping(timeout=2.0) for name in reply}
 
     def stored(self) -> Counter[str]:
         """How often each material is in the store."""

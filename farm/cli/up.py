@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from farm.backlog import Backlog, unfinished
-from farm.broker import broker_url, connect
+from farm.broker import broker_url, connect, revive
 from farm.console import screen, settings_of, stop_on_signals
 from farm.errors import BrokerError
 from farm.job import JobState
@@ -104,6 +104,7 @@ def _watch(
                     console.print(line)
             except BrokerError as error:
                 console.print(f"[yellow]{escape(str(error))}")
+                revive(settings)
                 stop.wait(2.0)
                 continue
             if console.is_terminal:

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import os
 import shutil
+import signal
 import socket
+import subprocess
+import sys
 import threading
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import kombu.exceptions
 import pytest
 import redis
 from conftest import missing
+from farm_roles import FarmRoles
 from redis_server import RedisServer, free_port
 from tls_redis import Certificates, make_certificates, tls_port
 
 from farm.backlog import Backlog
 from farm.broker import broker_url, complete_url, connect
+from farm.checks import own_checks
 from farm.cli.main import main
 from farm.embedded_redis import RIGHTS
 from farm.errors import BrokerError, SettingsError
@@ -212,6 +224,41 @@ def test_a_server_that_loads_and_one_that_is_silent_are_told(asked: Callable[...
     assert (code, "did not answer in time" in said) == (1, True), said
 
 
+@contextmanager
+def flower(url: str, **environment: str) -> Iterator[Callable[[str], tuple[int, str]]]:
+    """A real ``farm flower``; what yields asks it for a page: status and text."""
+    port = free_port()
+    variables = {key: value for key, value in os.environ.items() if not key.startswith("FARM_")}
+    variables |= {"FARM_REDIS_URL": url, "FARM_FLOWER_PASSWORD": "sesame", **environment}
+
+    def get(page: str) -> tuple[int, str]:
+        request = urllib.request.Request(f"http://127.0.0.1:{port}{page}")
+        request.add_header("Authorization", "Basic " + base64.b64encode(b"farm:sesame").decode())
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    command = [sys.executable, "-m", "farm.cli.main", "flower", "--port", str(port)]
+    with subprocess.Popen(command, env=variables, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            deadline = time.monotonic() + 60
+            while True:
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                with contextlib.suppress(urllib.error.URLError):
+                    get("/healthcheck")
+                    break
+                time.sleep(0.1)
+            yield get
+        finally:
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=30)
+    assert "Traceback" not in said
+
+
 FORBIDDEN = [
     ("FLUSHALL",),
     ("FLUSHDB",),
@@ -258,6 +305,38 @@ def test_who_lacks_a_right_is_told_which_file_gives_it(
             admin.execute_command("ACL", "SETUSER", "less", "reset", "&*", *rules, missing_right)
         code, said = asked(f"redis://less:x@127.0.0.1:{server.port}/0", name="farm")
         assert (code, "users.acl.example" in said) == (1, True), (missing_right, said)
+
+
+def test_a_farm_works_with_the_example_s_user_and_is_denied_nothing(
+    server: RedisServer, tmp_path: Path, make_job: MakeJob
+) -> None:
+    url = f"redis://farm:farm@127.0.0.1:{server.port}/0"
+    with server.admin() as admin:
+        admin.flushdb()
+        admin.execute_command("ACL", "LOG", "RESET")
+        with FarmRoles(settings_for(tmp_path / "farm", url, lease_s=1.0)) as roles, flower(url) as get:
+            roles.backlog.enqueue([make_job("First"), make_job("Second")])
+            roles.wait_for(lambda: len(roles.stored()) == 2)
+            assert len(roles.answering()) == 2
+            assert [view.material_id for view in roles.backlog.jobs()]
+            for page in ("/", "/broker", "/api/workers?refresh=true", "/api/tasks"):
+                assert get(page)[0] == 200, page
+        assert own_checks(settings_for(tmp_path, url))[0].ok  # INFO
+        denied = admin.execute_command("ACL", "LOG")
+    assert denied == []
+
+
+def test_flower_sees_the_queues_over_tls(
+    tmp_path: Path, encrypted: str, certificates: Certificates
+) -> None:
+    ca = certificates.certificate("ca")
+    app = make_app(complete_url(settings_for(tmp_path, encrypted, redis_ca_file=ca), encrypted))
+    for _ in range(321):
+        app.send_task("a.task", queue=STORE_QUEUE)
+    with flower(encrypted, FARM_REDIS_CA_FILE=str(ca)) as get:
+        status, page = get("/broker")
+    assert status == 200
+    assert ">321<" in page
 
 
 def test_the_example_and_the_embedded_server_give_the_same_rights() -> None:
