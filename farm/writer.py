@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from celery import Celery
 
 from farm.backlog import Backlog, Finish
+from farm.cost_fit import fit_to_store
 from farm.cost_model import CostModel, model_key
-from farm.errors import InputError, ResultRefusedError
+from farm.errors import InputError, ResultRefusedError, StoreError
 from farm.job import Outcome
 from farm.queues import APPEND
 from farm.result import Result
-from farm.store import StoreWriter
+from farm.store import StoreWriter, open_store
 
 LOGGER = logging.getLogger(__name__)
 
@@ -86,6 +88,20 @@ def _learn_costs(results: dict[str, Result], backlog: Backlog) -> None:
         known = models or backlog.cost_models()
         measured = {usage.stage: usage.cpu_s for usage in result.stages}
         models = {**known, key: known.get(key, CostModel()).observe(prior, measured)}
+    for key, model in models.items():
+        backlog.set_cost_model(key, model)
+
+
+def remember_costs(backlog: Backlog, path: Path) -> None:
+    """Learn from the store what a Redis that was wiped has forgotten; for before the writer has it open."""
+    if backlog.cost_models() or not path.is_file():
+        return
+    try:
+        with open_store(path) as store:
+            models = fit_to_store(store)
+    except StoreError as error:
+        LOGGER.warning("costs are learnt anew: %s", error)
+        return
     for key, model in models.items():
         backlog.set_cost_model(key, model)
 

@@ -42,18 +42,20 @@ def writer(ctx: click.Context) -> None:
     from farm.queues import STORE_QUEUE, make_app
     from farm.serving import serve, worker_name
     from farm.store import StoreWriter
-    from farm.writer import register, report_counts, store_waiting
+    from farm.writer import register, remember_costs, report_counts, store_waiting
 
     begin_role()
     settings = settings_of(ctx)
     settings.home.mkdir(parents=True, exist_ok=True)
-    with broker_url(settings) as url, StoreWriter(settings.store_path) as store_writer:
+    with broker_url(settings) as url:
         app = make_app(url, name=settings.name)
         backlog = Backlog(connect(url), name=settings.name)
-        store_waiting(backlog, store_writer)
-        report_counts(backlog, store_writer)
-        register(app, backlog, store_writer)
-        serve(app, backlog, name=worker_name("writer"), queues=[STORE_QUEUE], slots=None)
+        remember_costs(backlog, settings.store_path)
+        with StoreWriter(settings.store_path) as store_writer:
+            store_waiting(backlog, store_writer)
+            report_counts(backlog, store_writer)
+            register(app, backlog, store_writer)
+            serve(app, backlog, name=worker_name("writer"), queues=[STORE_QUEUE], slots=None)
 
 
 @click.command()

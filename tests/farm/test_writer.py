@@ -6,13 +6,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
+import redis
 
 from farm.backlog import Backlog
-from farm.job import Job, JobState, Outcome
-from farm.result import Result
+from farm.cost import cost_prior
+from farm.job import Job, JobState, Outcome, Stage
+from farm.protocol import PRESETS
+from farm.result import Result, StageUsage
 from farm.settings import Settings
 from farm.store import StoreCounts, StoreWriter, open_store
-from farm.writer import report_counts, store_waiting
+from farm.writer import remember_costs, report_counts, store_waiting
 
 MakeJob = Callable[..., Job]
 MakeResult = Callable[..., Result]
@@ -101,3 +104,20 @@ def test_counts_reach_the_scheduler(
     writer.close()
     with open_store(writer.path) as store:
         assert store.counts() == StoreCounts(2, 1, 1) == writer.counts()
+
+
+def test_measured_costs_are_learnt_and_survive_a_wiped_redis(
+    backlog: Backlog, client: redis.Redis, writer: StoreWriter, make_job: MakeJob, make_result: MakeResult
+) -> None:
+    job = make_job()
+    job = replace(job, prior=cost_prior(job.crystal, PRESETS["demo"]))
+    stages = tuple(StageUsage(stage=s, cpu_s=2.0, wall_s=2.0, peak_memory_mb=80.0) for s in Stage)
+    deliver(backlog, job, replace(make_result(job), stages=stages).pack())
+    assert store_waiting(backlog, writer) == 1
+    writer.close()
+    [(key, model)] = backlog.cost_models().items()
+    assert model.n_observed == 1
+    client.flushdb()
+    assert backlog.cost_models() == {}
+    remember_costs(backlog, writer.path)
+    assert {k: m.n_observed for k, m in backlog.cost_models().items()} == {key: 1}
