@@ -26,7 +26,7 @@ from farm.job import QUEUES
 from farm.queues import APPEND, COMPUTE, RANK, REFIT, STORE_QUEUE, TRAINER_QUEUE, cpu_queue
 from farm.rescoring import Rescoring
 from farm.settings import Settings
-from farm.situation import Plan, Situation, decide, n_slots_by_queue, refit_due
+from farm.situation import Plan, Situation, decide, n_slots_by_queue, refit_due, unserved
 
 LOGGER = logging.getLogger(__name__)
 
@@ -49,6 +49,7 @@ def observe(backlog: Backlog) -> Situation:
         slots=sum(int(w["slots"]) for w in workers if not w.get("hold")),
         trainers=sum(worker["role"] == "trainer" for worker in workers),
         n_unfinished=unfinished(counts),
+        n_unserved=sum(unserved(backlog.ready_by_queue(), workers).values()),
         n_rpa=backlog.roster.stored_counts().get("rpa", 0),
         n_rpa_fitted=int(refit.get("n_rpa", 0)),
         refit_busy=alive,
@@ -60,10 +61,13 @@ def observe(backlog: Backlog) -> Situation:
 
 
 def is_idle(backlog: Backlog, settings: Settings, *, with_trainer: bool = True) -> bool:
-    """True when nothing is left to do: no unfinished job and, where a trainer is expected, no refit."""
+    """True when nothing is left that can be done here.
+
+    No unfinished job that a living worker may take and, where a trainer is expected, no refit.
+    """
     situation = observe(backlog)
     refit = with_trainer and (situation.refit_busy or refit_due(situation, settings))
-    return situation.n_unfinished == 0 and not refit
+    return situation.n_unfinished == situation.n_unserved and not refit
 
 
 class Scheduler:

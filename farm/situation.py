@@ -26,6 +26,7 @@ class Situation:
     slots:           jobs they can run at a time in all
     trainers:        living trainers
     n_unfinished:    jobs not in a final state
+    n_unserved:      of these, ready ones that no living worker can take
     n_rpa:           RPA spectra in the store
     n_rpa_fitted:    RPA spectra at the last finished refit
     refit_busy:      a refit is queued or running and its trainer is alive
@@ -39,6 +40,7 @@ class Situation:
     slots: int
     trainers: int
     n_unfinished: int
+    n_unserved: int = 0
     n_rpa: int
     n_rpa_fitted: int
     refit_busy: bool
@@ -98,16 +100,26 @@ def rank_due(situation: Situation, settings: Settings) -> bool:
     """
     if settings.policy == "cheapest" or not situation.trainers or situation.refit_busy:
         return False
-    if not situation.n_rpa_fitted:
-        return False
     return situation.n_queued > situation.n_queued_ranked * (1 + _RANK_GROWTH)
+
+
+def unserved(ready: Mapping[str, int], workers: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Ready jobs by queue that no living worker can take, not even one that pauses."""
+    served = {queue for worker in workers for queue in _queues(worker)}
+    return {queue: n for queue, n in ready.items() if n and served and queue not in served}
 
 
 def n_slots_by_queue(workers: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     """How many jobs of each queue the workers that take jobs can run at a time."""
     slots: Counter[str] = Counter()
     for worker in workers:
-        if worker["role"] == "worker" and not worker.get("hold"):
-            for queue in worker.get("queues", [queue_name(Engine.NATIVE, SlotClass.SMALL)]):
+        if not worker.get("hold"):
+            for queue in _queues(worker):
                 slots[queue] += int(worker["slots"])
     return dict(slots)
+
+
+def _queues(worker: Mapping[str, Any]) -> list[str]:
+    if worker["role"] != "worker":
+        return []
+    return list(worker.get("queues", [queue_name(Engine.NATIVE, SlotClass.SMALL)]))

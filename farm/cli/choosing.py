@@ -36,8 +36,12 @@ class Choice:
     @property
     def is_empty(self) -> bool:
         """Whether nothing was named, which would mean every job there is."""
-        wanted = (self.elements, self.max_atoms, self.max_cpu_s)
-        return not self.names and not self.states and all(each is None for each in wanted)
+        return not (self.names or self.states or self.has_conditions)
+
+    @property
+    def has_conditions(self) -> bool:
+        """Whether more is asked than names and states."""
+        return any(each is not None for each in (self.elements, self.max_atoms, self.max_cpu_s))
 
     def holds(self, job: JobView) -> bool:
         """Whether a job meets all but the names."""

@@ -39,7 +39,7 @@ def jobs(ctx: click.Context, /, limit: int, as_json: bool, **options: Any) -> No
     """
     choice = chosen(**options)
     with open_backlog(settings_of(ctx)) as backlog:
-        found = choose(backlog, choice) if choice.names else _listed(backlog, choice)
+        found = choose(backlog, choice) if choice.names else _listed(backlog, choice, limit)
         views = list(islice(found, limit))
     if as_json:
         echo_json([view.to_dict() for view in views])
@@ -64,5 +64,7 @@ def jobs(ctx: click.Context, /, limit: int, as_json: bool, **options: Any) -> No
     screen().print(table if views else "no jobs; `farm seed` queues some")
 
 
-def _listed(register: Register, choice: Choice) -> Iterator[JobView]:
-    return (job for job in register.jobs(choice.states or None) if choice.holds(job))
+def _listed(register: Register, choice: Choice, limit: int) -> Iterator[JobView]:
+    # Without further conditions no more is read than is shown, however long the backlog is.
+    most = None if choice.has_conditions else limit
+    return (job for job in register.jobs(choice.states or None, most) if choice.holds(job))

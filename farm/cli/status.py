@@ -11,19 +11,24 @@ import click
 from farm.backlog import Backlog
 from farm.console import duration, echo_json, open_backlog, screen, settings_of
 from farm.errors import CheckpointError
-from farm.job import JobState
+from farm.job import Engine, JobState
 from farm.settings import Settings
+from farm.situation import unserved
 
 if TYPE_CHECKING:
     from rich.console import Group
 
 
 _BAR_WIDTH = 40
+# Results that have waited for the writer for so long are told, up to so many.
+_UNSTORED_AFTER_S = 10.0
+_UNSTORED_SHOWN = 1000
 
 
 def gather(backlog: Backlog, settings: Settings) -> dict[str, Any]:
     """The document of ``farm status --json``."""
     spent, to_go = backlog.cpu_s()
+    workers = backlog.roster.workers()
     try:
         checkpoint, damage = current_checkpoint(settings), None
     except CheckpointError as error:
@@ -36,7 +41,9 @@ def gather(backlog: Backlog, settings: Settings) -> dict[str, Any]:
         "checkpoint": checkpoint,
         "checkpoint_damage": damage,
         "refit": backlog.roster.refit_state().get("state", "idle"),
-        "workers": backlog.roster.workers(),
+        "workers": workers,
+        "unserved": unserved(backlog.ready_by_queue(), workers),
+        "unstored": len(backlog.undelivered(_UNSTORED_AFTER_S, limit=_UNSTORED_SHOWN)),
         "running": [
             {"material": job.material_id, "formula": job.formula, "stage": job.stage, "worker": job.owner}
             for job in sorted(backlog.leased(), key=lambda job: job.job_id)
@@ -120,6 +127,28 @@ def progress(hours: dict[str, float], slots: int) -> str:
     return f"{bar}, about {left} left on {_slots(slots)}"
 
 
+def _worker(worker: dict[str, Any]) -> str:
+    from rich.markup import escape
+
+    name = f"{worker['name']} ({_slots(worker['slots'])})" if worker["slots"] else str(worker["name"])
+    return f"{name} [yellow]takes no jobs: {escape(worker['hold'])}[/]" if worker.get("hold") else name
+
+
+def _troubles(document: dict[str, Any]) -> list[str]:
+    """What waits for somebody to do something, and what."""
+    lines = []
+    for queue, n in document["unserved"].items():
+        engine, slot_class = queue.split(".")
+        jobs = "1 job waits" if n == 1 else f"{n} jobs wait"
+        if Engine(engine) is Engine.YAMBO:
+            lines.append(f"{jobs} for a worker with yambo: `farm doctor` says what is missing")
+        else:
+            lines.append(f"{jobs} for a {slot_class} slot: `farm worker --slots 1` gives one more memory")
+    if n := document["unstored"]:
+        lines.append(f"{n} results wait for the writer: `farm writer`, and its log says why")
+    return lines
+
+
 def _slots(n: int) -> str:
     return "1 slot" if n == 1 else f"{n} slots"
 
@@ -153,12 +182,12 @@ def render(document: dict[str, Any]) -> Group:
         model = f"[red]{escape(damage)}" if damage else "no checkpoint yet"
     table.add_row("[bold]model", model)
     table.add_row("", f"refit {document['refit']}")
-    names = [
-        f"{w['name']} ({_slots(w['slots'])})" if w["slots"] else w["name"] for w in document["workers"]
-    ]
-    table.add_row("[bold]roles", "\n".join(names) or "none running; `farm up` starts them")
+    names = "\n".join(_worker(worker) for worker in document["workers"])
+    table.add_row("[bold]roles", names or "none running; `farm up` starts them")
     for job in document["running"]:
         table.add_row("[bold]now", f"{job['formula']:<8} {job['material']:<20} {job['stage']}")
+    for line in _troubles(document):
+        table.add_row("", f"[yellow]{escape(line)}")
     if jobs["failed"]:
         table.add_row("", "[red]`farm jobs --state failed` says why; `farm retry --state failed`")
     return Group(table)

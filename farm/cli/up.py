@@ -75,6 +75,8 @@ def up(ctx: click.Context, until_idle: bool, slots: int | None, no_trainer: bool
         from farm.cli.summary import closing_screen
 
         closing_screen(settings, time.monotonic() - started)
+        if n_left:
+            click.echo(f"{n_left} jobs wait for a worker that may take them; `farm status` says which.")
     return 0
 
 

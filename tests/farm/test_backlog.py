@@ -274,7 +274,8 @@ def test_of_equal_costs_the_smaller_cell_comes_first(backlog: Backlog, make_job:
 def test_a_prioritised_job_that_comes_back_keeps_its_place(backlog: Backlog, make_job: MakeJob) -> None:
     jobs = [make_job("Cheap", 1.0), make_job("Dear", 9.0), make_job("First", 5.0)]
     backlog.enqueue(jobs)
-    assert backlog.prioritise([jobs[1].job_id]) and backlog.prioritise([jobs[2].job_id])
+    assert backlog.prioritise([jobs[1].job_id])
+    assert backlog.prioritise([jobs[2].job_id])
     expected = [jobs[2].job_id, jobs[1].job_id, jobs[0].job_id]
     assert backlog.ready_order() == expected
     [dispatch] = backlog.dispatch(1, LEASE_S)

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -18,6 +19,7 @@ from farm.cli.main import cli
 from farm.job import Job, JobState, Outcome
 from farm.result import Result
 from farm.settings import Settings
+from farm.slot_class import SlotClass
 from farm.store import StoreWriter
 from farm.writer import store_waiting
 
@@ -317,3 +319,34 @@ def test_an_unreachable_redis_is_one_line(run: Run, monkeypatch: pytest.MonkeyPa
         assert err.count("\n") == 1, err
         assert ".." not in err
         assert "Redis cannot be reached" in err
+
+
+def test_jobs_are_chosen_by_what_they_are_made_of_and_cost(
+    run: Run, backlog: Backlog, make_job: MakeJob
+) -> None:
+    cheap, dear = make_job("Cheap", 1.0), make_job("Dear", 900.0)
+    salt = replace(make_job("Salt", 2.0).crystal, species=("Na", "Cl"))
+    backlog.enqueue([cheap, dear, replace(cheap, crystal=salt, predicted_cpu_s=2.0)])
+    assert json.loads(run("prioritise", "--elements", "Na,Cl", "--json")[1])["first now"] == ["Salt"]
+    listed = json.loads(run("jobs", "--elements", "Mg,O", "--max-cpu-s", "10", "--json")[1])
+    assert [job["material"] for job in listed] == ["Cheap"]
+    both = json.loads(run("cancel", "Salt", "Dear", "--max-cpu-s", "10", "--json")[1])
+    assert both["jobs"] == [replace(cheap, crystal=salt).job_id]
+    assert [job["material"] for job in json.loads(run("jobs", "--limit", "1", "--json")[1])] == ["Cheap"]
+    code, out, err = run("cancel")
+    assert (code, out) == (2, "")
+    assert "nothing was named" in err
+
+
+def test_status_names_who_takes_no_jobs_and_what_waits_for_whom(
+    run: Run, backlog: Backlog, make_job: MakeJob
+) -> None:
+    backlog.enqueue([make_job(), replace(make_job("Big"), slot_class=SlotClass.LARGE)])
+    worker = {"role": "worker", "slots": 2, "queues": ["native.small"], "hold": "scratch is full"}
+    backlog.roster.report_worker("worker@a.1", worker, 60.0)
+    out = run("status")[1]
+    assert "worker@a.1 (2 slots) takes no jobs: scratch is full" in out
+    assert "1 job waits for a large slot" in out
+    document = json.loads(run("status", "--json")[1])
+    assert document["unserved"] == {"native.large": 1}
+    assert document["workers"][0]["hold"] == "scratch is full"

@@ -13,7 +13,8 @@ from farm.job import Job, JobState
 from farm.queues import REFIT, STORE_QUEUE, TRAINER_QUEUE, cpu_queue, make_app
 from farm.scheduler import Scheduler, is_idle, observe
 from farm.settings import Settings
-from farm.situation import Situation, decide, refit_due
+from farm.situation import Situation, decide, rank_due, refit_due
+from farm.slot_class import SlotClass
 
 MakeJob = Callable[..., Job]
 CALM = Situation(
@@ -137,3 +138,38 @@ def test_idle_means_no_job_in_any_open_state(
     backlog.cancel([dispatch.job_id])
     assert is_idle(backlog, settings)
     assert backlog.counts()[JobState.CANCELLED] == 1
+
+
+def test_jobs_that_nobody_here_can_take_keep_no_farm_waiting(
+    backlog: Backlog, settings: Settings, make_job: MakeJob
+) -> None:
+    backlog.enqueue([replace(make_job("Big"), slot_class=SlotClass.LARGE)])
+    assert not is_idle(backlog, settings)  # a worker may yet come
+    backlog.roster.report_worker("w", {"role": "worker", "slots": 1, "queues": ["native.small"]}, 60.0)
+    assert is_idle(backlog, settings)
+    backlog.roster.report_worker("v", {"role": "worker", "slots": 1, "queues": ["native.large"]}, 60.0)
+    assert not is_idle(backlog, settings)
+
+
+def test_messages_go_ahead_of_short_jobs_and_of_no_others(settings: Settings) -> None:
+    one_slot = replace(CALM, slots=1, slots_by_queue={"native.small": 1, "yambo.small": 1})
+    hours = decide(replace(one_slot, starts_per_s=0.1), settings)
+    assert (hours.window, hours.queues) == (1, {"native.small": 1, "yambo.small": 1})
+    milliseconds = decide(replace(one_slot, starts_per_s=200.0), settings)
+    assert milliseconds.window == milliseconds.queues["native.small"] > 1
+
+
+@pytest.mark.parametrize(
+    ("policy", "n_queued", "ranked", "due"),
+    [
+        ("cheapest", 1000, 0, False),
+        ("diverse", 1000, 0, True),
+        ("diverse", 105, 100, False),
+        ("uncertainty-per-cost", 111, 100, True),
+    ],
+)
+def test_a_policy_is_asked_again_when_many_jobs_came(
+    settings: Settings, policy: str, n_queued: int, ranked: int, due: bool
+) -> None:
+    situation = replace(CALM, n_queued=n_queued, n_queued_ranked=ranked)
+    assert rank_due(situation, settings.model_copy(update={"policy": policy})) is due
