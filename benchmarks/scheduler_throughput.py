@@ -1,9 +1,9 @@
-"""How fast jobs go through the farm when they cost nothing, what each costs, and what a long backlog costs.
+"""How fast jobs go through the farm that cost nothing, what each costs, and what a long backlog costs.
 
-A Redis of its own (append-only file, every second), one scheduler, one writer, one worker with two slots, all real
-processes; the calculation returns at once (a metal: nothing to write but the row). Then a backlog of a million
-jobs on the same server: seconds to queue, bytes a job, dispatch, `farm status`, reaping. The baseline is a plain
-Celery task without leases, order or store, on the same Redis, workers and machine.
+A Redis of its own (append-only file, every second), one scheduler, one writer, one worker with two slots,
+all real processes; the calculation returns at once (a metal: nothing to write but the row). Then a backlog
+of a million jobs: seconds to queue, bytes a job, dispatch, `farm status`, reaping. The baseline is a plain
+Celery task without leases, order or store, on the same Redis, worker and machine.
 
     python benchmarks/scheduler_throughput.py [--jobs 3000] [--backlog 1000000] [--slots 2]
 """
@@ -32,6 +32,7 @@ from scipy.stats import spearmanr
 
 from farm.backlog import Backlog
 from farm.broker import broker_url, connect
+from farm.cost import cost_prior
 from farm.crystal import Crystal
 from farm.job import Job, JobState, Outcome, Stage
 from farm.protocol import PRESETS
@@ -48,6 +49,7 @@ def make_jobs(number: int, seed: int = 0) -> Iterator[Job]:
     """Cells of four atoms at general positions, as incompressible as real ones; costs in no order."""
     dice = np.random.default_rng(seed)
     fields, protocol_hash = PROTOCOL.to_dict(), PROTOCOL.hash
+    prior = None
     for i in range(number):
         lattice = np.eye(3) * 4.0 + dice.normal(scale=0.3, size=(3, 3))
         crystal = Crystal(
@@ -58,11 +60,13 @@ def make_jobs(number: int, seed: int = 0) -> Iterator[Job]:
             source="alexandria_le4.json.bz2, agm002315109",
             properties={"band_gap_ind": 2.5, "e_above_hull": 0.012, "total_mag": 0.0, "spg": 166},
         )
+        prior = prior or cost_prior(crystal, PROTOCOL)
         yield Job(
             crystal=crystal,
             protocol=fields,
             protocol_hash=protocol_hash,
             predicted_cpu_s=float(dice.lognormal(3.0, 1.0)),
+            prior=prior,
         )
 
 
@@ -166,15 +170,17 @@ def measure_dispatch(settings: Settings, url: str, n_jobs: int, slots: int) -> N
         used = {name: cpu_s(process) - before[name] for name, process in processes.items()}
         used["redis"] = cpu_s(server) - before["redis"]
     print(f"{n_jobs} jobs that cost nothing, {slots} slots")
-    print(f"  backlog to store       {n_jobs / wall_s:8.0f} jobs/s   plain Celery {n_jobs / plain_s:.0f}/s, "
-          f"ratio {plain_s / wall_s:.2f}")  # fmt: skip
+    plain = f"plain Celery {n_jobs / plain_s:.0f}/s, ratio {plain_s / wall_s:.2f}"
+    print_row("backlog to store", f"{n_jobs / wall_s:.0f} jobs/s", plain)
     parts = ", ".join(f"{name} {1e3 * seconds / n_jobs:.2f}" for name, seconds in used.items())
-    print(f"  CPU a job              {1e3 * sum(used.values()) / n_jobs:8.2f} ms       {parts}")
+    print_row("CPU a job", f"{1e3 * sum(used.values()) / n_jobs:.2f} ms", parts)
     costs = [float(line.split()[0]) for line in starts.read_text(encoding="utf-8").splitlines()]
     ranks = np.argsort(np.argsort(costs))
     displaced = np.abs(ranks - np.arange(len(costs)))
-    print(f"  order                  Spearman {spearmanr(ranks, np.arange(len(costs))).statistic:.6f}, "
-          f"displaced by {displaced.max()} at most, {len(costs)} starts")  # fmt: skip
+    rank = spearmanr(ranks, np.arange(len(costs))).statistic
+    print_row(
+        "order", f"{rank:.6f}", f"Spearman; displaced by {displaced.max()} at most, {len(costs)} starts"
+    )
 
 
 def _run_plain(app: Any, client: redis.Redis, n_jobs: int) -> float:
@@ -201,43 +207,50 @@ def measure_backlog(settings: Settings, url: str, number: int) -> None:
         )
         queued += backlog.enqueue(renamed)
     seconds = time.monotonic() - start
+    bytes_a_job = (client.info("memory")["used_memory"] - memory) / queued
     print(f"\n{queued} jobs in the backlog")
-    print(f"  queued                 {queued / seconds:8.0f} jobs/s")
-    print(
-        f"  Redis memory           {(client.info('memory')['used_memory'] - memory) / queued:8.0f} bytes a job"
-    )
+    print_row("queued", f"{queued / seconds:.0f} jobs/s")
+    print_row("Redis memory", f"{bytes_a_job:.0f} bytes a job")
     times = []
     for _ in range(20):
         start = time.perf_counter()
         for job in backlog.dispatch(1_000_000, 20.0, {QUEUE: backlog.counts()[JobState.DISPATCHED] + 1}):
             backlog.give_back(job.job_id, job.token, "")
         times.append(time.perf_counter() - start)
-    print(f"  dispatch and give back {1e3 * statistics.median(times):8.2f} ms")
+    print_row("dispatch and give back", f"{1e3 * statistics.median(times):.2f} ms")
     handed = backlog.dispatch(1000, 0.001, {QUEUE: 1000})
     time.sleep(0.01)
     start = time.perf_counter()
     reaped = backlog.reap(3, 20.0, [])
-    print(f"  reap {len(reaped)} of {len(handed)}      {1e3 * (time.perf_counter() - start):8.1f} ms")
+    print_row(f"reap {len(reaped)} of {len(handed)}", f"{1e3 * (time.perf_counter() - start):.1f} ms")
     start = time.perf_counter()
     n_found = sum(1 for _ in backlog.select(["MgOCaX"]))
-    print(f"  search by formula      {time.perf_counter() - start:8.2f} s        {n_found} found")
+    print_row("search by formula", f"{time.perf_counter() - start:.2f} s", f"{n_found} found")
+    measure_commands(settings, url, f"agm{queued - len(jobs)}-7")
+
+
+def measure_commands(settings: Settings, url: str, material: str) -> None:
+    """What users wait for, start of Python included."""
     environment = os.environ | {"FARM_REDIS_URL": url, "FARM_HOME": str(settings.home)}
     for words in (
         ["status", "--json"],
-        ["jobs", "--limit", "20"],
-        ["prioritise", f"agm{queued - len(jobs)}-7"],
+        ["jobs", "--limit", "20", "--json"],
+        ["prioritise", material, "--json"],
     ):
-        times = []
+        command, times = [sys.executable, "-m", "farm.cli.main", *words], []
         for _ in range(5):
             start = time.perf_counter()
-            done = subprocess.run([sys.executable, "-m", "farm.cli.main", *words], env=environment, capture_output=True,
-                                  check=True)  # fmt: skip
+            done = subprocess.run(command, env=environment, capture_output=True, check=True)
             times.append(time.perf_counter() - start)
-        if words[0] == "status":
-            json.loads(done.stdout)
-        print(
-            f"  farm {words[0]:<17} {statistics.median(times):8.2f} s        start of Python included, median of 5"
+        json.loads(done.stdout)
+        print_row(
+            f"farm {words[0]}", f"{statistics.median(times):.2f} s", "start of Python included, median of 5"
         )
+
+
+def print_row(name: str, value: str, rest: str = "") -> None:
+    """One line of the table."""
+    print(f"  {name:<24}{value:>16}   {rest}".rstrip(), flush=True)
 
 
 def main() -> None:

@@ -30,7 +30,7 @@ from farm.situation import Plan, Situation, decide, n_slots_by_queue, refit_due,
 
 LOGGER = logging.getLogger(__name__)
 
-_LEADER_TTL_S = 10.0
+_LEADER_TTL_S = 5.0
 # A delivered result nobody stored by then: its message was lost, or the writer was away.
 _REPOKE_AFTER_S = 5.0
 # Jobs that start at once are answered together.

@@ -192,3 +192,21 @@ def test_a_dead_pool_process_is_told_at_once_and_counted(
     [view] = farm.backlog.jobs()
     assert view.causes == {"worker_lost": 1}
     assert "the process that computed it died" in view.reason
+
+
+def test_a_message_that_a_frozen_idle_worker_took_with_it_is_sent_again(
+    farm: Farm, spawn: Spawn, make_job: MakeJob
+) -> None:
+    first = spawn(work_s=0.05)
+    farm.wait_for(lambda: bool(farm.backlog.roster.workers()))
+    os.killpg(first.pid, signal.SIGSTOP)
+    farm.backlog.enqueue([make_job()])
+    farm.scheduler.tick()
+    time.sleep(0.3)
+    assert farm.backlog.waiting_task_ids("cpu.native.small") == []  # it went to the frozen process
+    os.killpg(first.pid, signal.SIGKILL)
+    spawn(work_s=0.05)
+    farm.wait_for(lambda: farm.delivered() == ["MgO"])
+    assert farm.starts() == ["MgO"]
+    [view] = farm.backlog.jobs()
+    assert view.attempts == 0
