@@ -30,7 +30,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,8 +38,10 @@ from numpy.typing import NDArray
 from farm.cost_prior import MOST_FEATURES as MOST_FEATURES
 from farm.cost_prior import CostPrior as CostPrior
 from farm.errors import InputError
-from farm.protocol import Protocol
 from farm.stage import Engine, Stage
+
+if TYPE_CHECKING:
+    from farm.protocol import Protocol
 
 FloatArray = NDArray[np.float64]
 
@@ -185,7 +187,7 @@ def model_key(engine: Engine | str, protocol: Protocol | Mapping[str, Any]) -> s
     Corrections do not carry over: a model of 500 materials predicts those of a second protocol worse
     than twenty of its own (benchmarks/cost_model.py).
     """
-    fields = protocol.to_dict() if isinstance(protocol, Protocol) else dict(protocol)
+    fields = dict(protocol) if isinstance(protocol, Mapping) else protocol.to_dict()
     text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
     return f"{Engine(engine).value}.{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from farm.cost_model import CostPrior
+from farm.cost_prior import CostPrior
 from farm.crystal import MATERIAL_ID, Crystal
 from farm.errors import InputError
 from farm.slot_class import SlotClass
