@@ -29,7 +29,8 @@ from pymatgen.core import Structure
 from scipy.stats import spearmanr
 
 from farm.cost import CostEstimate, cost_prior, predict_cost
-from farm.cost_model import CostModel, CostPrior
+from farm.cost_model import CostModel
+from farm.cost_prior import CostPrior
 from farm.crystal import Crystal, crystal_from_structure
 from farm.job import Outcome
 from farm.protocol import PRESETS, Protocol

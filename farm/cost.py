@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from farm.cost_model import CostPrior
+from farm.cost_prior import CostPrior
 from farm.crystal import Crystal
 from farm.job_size import JobSize, count_size
 from farm.native_cost import bands_s, ground_state_s, response_s

@@ -27,9 +27,8 @@ def fit_to_store(store: Store, *, only: str | None = None, most: int = MOST_ROWS
         if row.outcome is Outcome.DONE:
             groups[row.engine.value, row.protocol_hash].append(row)
     models: dict[str, CostModel] = {}
-    for rows in groups.values():
-        fields = store.protocol(rows[-1].index)
-        key, protocol = model_key(rows[-1].engine, fields), _protocol(fields)
+    for (engine, protocol_hash), rows in groups.items():
+        key, protocol = model_key(engine, protocol_hash), _protocol(store.protocol(rows[-1].index))
         if protocol is not None and only in (None, key):
             models[key] = _fitted(store, rows[-most:], protocol)
     return models

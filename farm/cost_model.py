@@ -23,25 +23,18 @@ jobs are most like the next.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from farm.cost_prior import MOST_FEATURES as MOST_FEATURES
-from farm.cost_prior import CostPrior as CostPrior
+from farm.cost_prior import MOST_FEATURES, CostPrior
 from farm.errors import InputError
 from farm.stage import Engine, Stage
-
-if TYPE_CHECKING:
-    from farm.protocol import Protocol
 
 FloatArray = NDArray[np.float64]
 
@@ -89,7 +82,7 @@ def _zeros(*shape: int) -> FloatArray:
 
 @dataclass(frozen=True, eq=False)
 class CostModel:
-    """Weighted sums over measured jobs; they add, so that many may measure and one sum up.
+    """Weighted sums over measured jobs.
 
     n_observed: jobs that were taken in; n_remembered: the same, faded as the sums are
     gram:       sum w x x^T, shape ``(p, p)``
@@ -120,16 +113,6 @@ class CostModel:
             gram=kept * self.gram + weight * np.outer(x, x),
             cross=kept * self.cross + weight * np.outer(x, y),
             squares=kept * self.squares + weight * np.outer(y, y),
-        )
-
-    def merge(self, other: CostModel) -> CostModel:
-        """The model that saw the jobs of both."""
-        return CostModel(
-            n_observed=self.n_observed + other.n_observed,
-            n_remembered=self.n_remembered + other.n_remembered,
-            gram=self.gram + other.gram,
-            cross=self.cross + other.cross,
-            squares=self.squares + other.squares,
         )
 
     def predict(self, prior: CostPrior) -> Prediction:
@@ -181,15 +164,13 @@ class CostModel:
         )
 
 
-def model_key(engine: Engine | str, protocol: Protocol | Mapping[str, Any]) -> str:
-    """The jobs that share one model: those of an engine under one protocol.
+def model_key(engine: Engine | str, protocol_hash: str) -> str:
+    """The jobs that share one model: those of an engine under one protocol, by the beginning of its hash.
 
     Corrections do not carry over: a model of 500 materials predicts those of a second protocol worse
     than twenty of its own (benchmarks/cost_model.py).
     """
-    fields = dict(protocol) if isinstance(protocol, Mapping) else protocol.to_dict()
-    text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
-    return f"{Engine(engine).value}.{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    return f"{Engine(engine).value}.{protocol_hash[:12]}"
 
 
 def _regressors(prior: CostPrior) -> FloatArray:

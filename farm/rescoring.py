@@ -29,7 +29,6 @@ class Rescoring:
     def __init__(self, backlog: Backlog) -> None:
         self._backlog = backlog
         self._models: dict[str, CostModel] = {}
-        self._kinds: dict[tuple[str, str], str] = {}
         self._n_used = 0
         self._left: list[str] = []
         self._cursor = 0
@@ -42,7 +41,7 @@ class Rescoring:
         costs_s = {}
         for job_id, prior in priors.items():
             _, protocol, engine = split_job_id(job_id)
-            model = self._models.get(self._kinds.get((protocol, engine.value), ""))
+            model = self._models.get(model_key(engine, protocol))
             if model is not None:
                 costs_s[job_id] = model.predict(prior).cpu_s
         if not self._cursor:
@@ -58,10 +57,5 @@ class Rescoring:
             return False
         LOGGER.info("costs: predicted anew from %d measured materials", n_observed)
         self._models, self._n_used = models, n_observed
-        self._kinds = {
-            (key, engine): model_key(engine, protocol)
-            for key, protocol in self._backlog.protocols().items()
-            for engine in {queue.split(".")[0] for queue in QUEUES}
-        }
         self._left, self._cursor = list(QUEUES), 0
         return True

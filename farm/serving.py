@@ -17,7 +17,7 @@ from farm.errors import BrokerError
 
 LOGGER = logging.getLogger(__name__)
 
-_REPORT_EVERY_S = 2.0
+REPORT_EVERY_S = 2.0
 # A worker that missed this many reports is no longer listed.
 _REPORTS_MISSED = 5
 
@@ -57,13 +57,13 @@ def serve(
         gate.set(consumer, is_open=not reason)
         said = {**description, "hold": reason} if reason else description
         try:
-            backlog.roster.report_worker(name, said, _REPORT_EVERY_S * _REPORTS_MISSED)
+            backlog.roster.report_worker(name, said, REPORT_EVERY_S * _REPORTS_MISSED)
         except BrokerError as error:
             LOGGER.warning("%s", error)
 
     def ready(sender: Any, **_: Any) -> None:
         report(sender)
-        sender.timer.call_repeatedly(_REPORT_EVERY_S, report, (sender,))
+        sender.timer.call_repeatedly(REPORT_EVERY_S, report, (sender,))
 
     def leave() -> None:
         try:

@@ -79,16 +79,16 @@ def _refused(job_id: str, error: Exception) -> Finish:
 
 def _learn_costs(results: dict[str, Result], backlog: Backlog) -> None:
     """Add what the stages of complete calculations took to what is known of costs."""
-    models: dict[str, CostModel] = {}
-    for job_id, result in results.items():
-        prior = backlog.prior(job_id) if result.outcome is Outcome.DONE else None
-        if prior is None:
-            continue
-        key = model_key(result.engine, result.protocol)
-        known = models or backlog.cost_models()
-        measured = {usage.stage: usage.cpu_s for usage in result.stages}
-        models = {**known, key: known.get(key, CostModel()).observe(prior, measured)}
-    for key, model in models.items():
+    done = [job_id for job_id, result in results.items() if result.outcome is Outcome.DONE]
+    priors = backlog.priors(done)
+    models = backlog.cost_models() if priors else {}
+    learnt: dict[str, CostModel] = {}
+    for job_id, prior in priors.items():
+        result = results[job_id]
+        key = model_key(result.engine, result.protocol_hash)
+        model = learnt.get(key) or models.get(key) or CostModel()
+        learnt[key] = model.observe(prior, {usage.stage: usage.cpu_s for usage in result.stages})
+    for key, model in learnt.items():
         backlog.set_cost_model(key, model)
 
 

@@ -65,6 +65,7 @@ def main(url: str, lease_s: str, directory: str) -> None:
     def compute(
         job: Job, *, on_progress: Callable[[Stage, str], None], cancelled: threading.Event, **_: object
     ) -> Result:
+        """What stands for the calculation: a program that is there for as long as it takes."""
         note("started", job.job_id)
         on_progress(Stage.BANDS, "asleep")
         wall_s = random.Random(job.job_id).uniform(SHORTEST_S, LONGEST_S)  # noqa: S311 - how long it takes

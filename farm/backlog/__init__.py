@@ -8,7 +8,7 @@ Keys, all below ``<name>:``. A *queue* is an engine and a slot class, ``native.s
 
 ================= ====== ================================================================================
 job:<id>          hash   state, queue, formula, n_atoms, predicted_cpu_s, changed_ms; where there is one:
-                         token, owner, stage, reason, cpu_s, place, started_ms, n_<cause>
+                         token, owner, stage, reason, cpu_s, place, started_ms, back_<cause>
 records           hash   id -> packed crystal and cost prior, until the job is done or a metal
 protocols         hash   beginning of a protocol's hash -> packed protocol
 ready:<queue>     zset   id -> place in the order (predicted CPU seconds)

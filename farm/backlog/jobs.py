@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 from farm.backlog.connection import broker_errors
-from farm.backlog.records import pack_protocol, pack_record, unpack_job, unpack_prior
+from farm.backlog.records import pack_protocol, pack_record, unpack_job
 from farm.backlog.register import Register
-from farm.cost_model import CostModel, CostPrior
+from farm.cost_model import CostModel
+from farm.cost_prior import CostPrior
 from farm.errors import InputError, LeaseLostError
 from farm.job import FINAL_STATES, QUEUES, Cause, Job, JobState, Outcome, split_job_id
 
@@ -51,7 +52,7 @@ class Backlog(Register):
 
     # -- the backlog ---------------------------------------------------------------------------
 
-    def enqueue(self, jobs: Iterable[Job], on_chunk: Callable[[int], None] = lambda _: None) -> int:
+    def enqueue(self, jobs: Iterable[Job]) -> int:
         """Add the jobs that are not known yet; returns how many were added.
 
         One that was refused because another version had written its record is written anew.
@@ -67,11 +68,9 @@ class Backlog(Register):
             rows += [job.crystal.n_atoms, _short(job.predicted_cpu_s), job.queue]
             if len(rows) == 6 * _CHUNK:
                 added += int(self.connection.run("enqueue", *rows))
-                on_chunk(_CHUNK)
                 rows = []
         if rows:
             added += int(self.connection.run("enqueue", *rows))
-            on_chunk(len(rows) // 6)
         return added
 
     def dispatch(
@@ -118,8 +117,13 @@ class Backlog(Register):
 
     def prioritise(self, job_ids: Sequence[str]) -> list[str]:
         """Put ready jobs before all others, in the order given; the ids of those that were ready."""
-        moved = self.connection.run("prioritise", *job_ids) if job_ids else []
-        return [job_id.decode() for job_id in moved]
+        moved: list[str] = []
+        # Each chunk goes before all others, so the last one first.
+        for first in reversed(range(0, len(job_ids), _CHUNK)):
+            chunk = job_ids[first : first + _CHUNK]
+            found = self.connection.run("prioritise", len(QUEUES), *QUEUES, *chunk)
+            moved = [job_id.decode() for job_id in found] + moved
+        return moved
 
     def place(self, places: Mapping[str, float | None]) -> int:
         """Put ready jobs at places among predicted CPU seconds, None: back to that of their cost.
@@ -140,11 +144,7 @@ class Backlog(Register):
         with broker_errors():
             answer = self._redis.zscan(self._key("ready:" + queue), cursor=cursor, count=count)
             following, pairs = cast("tuple[int, list[tuple[bytes, float]]]", answer)
-            ids = [job_id for job_id, _ in pairs]
-            records = self._redis.hmget(self._key("records"), ids) if ids else []
-        found = zip(ids, cast("list[bytes | None]", records), strict=True)
-        priors = {job_id.decode(): unpack_prior(record) for job_id, record in found if record}
-        return following, {job_id: prior for job_id, prior in priors.items() if prior is not None}
+        return following, self.priors([job_id.decode() for job_id, _ in pairs])
 
     def set_paused(self, paused: bool) -> None:
         """While paused nothing new is dispatched; what runs goes on."""
@@ -220,11 +220,6 @@ class Backlog(Register):
         return int(self.connection.run("release_owner", owner, reason))
 
     # -- the writer ----------------------------------------------------------------------------
-
-    def outbox(self, job_id: str) -> bytes | None:
-        """The packed result of a job that was delivered and is not stored yet."""
-        with broker_errors():
-            return cast("bytes | None", self._redis.hget(self._key("outbox"), job_id))
 
     def payloads(self, job_ids: Sequence[str]) -> dict[str, bytes]:
         """The packed results of those of some jobs that wait for the writer."""

@@ -13,7 +13,7 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from farm.cost_model import CostPrior
+from farm.cost_prior import CostPrior
 from farm.crystal import Crystal
 from farm.errors import FarmError, InputError
 from farm.job import Job, split_job_id
@@ -102,12 +102,6 @@ def pack_protocol(protocol_hash: str, protocol: Mapping[str, Any]) -> bytes:
     """A protocol with its whole hash, of which job ids show the beginning."""
     packed: bytes = msgpack.packb([protocol_hash, dict(protocol)])
     return packed
-
-
-def unpack_protocol(packed: bytes) -> tuple[str, dict[str, Any]]:
-    """The inverse of :func:`pack_protocol`."""
-    protocol_hash, fields = msgpack.unpackb(packed)
-    return protocol_hash, fields
 
 
 def _rows(packed: bytes) -> tuple[tuple[float, float, float], ...]:

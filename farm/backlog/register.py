@@ -10,12 +10,13 @@ from typing import cast
 import redis
 
 from farm.backlog.connection import Connection, broker_errors
-from farm.backlog.records import unpack_job, unpack_prior, unpack_protocol
+from farm.backlog.records import unpack_job, unpack_prior
 from farm.backlog.roster import Roster
 from farm.backlog.views import JobView, read_views
-from farm.cost_model import CostModel, CostPrior
+from farm.cost_model import CostModel
+from farm.cost_prior import CostPrior
 from farm.errors import InputError
-from farm.job import FINAL_STATES, QUEUES, Engine, Job, JobState, make_job_id
+from farm.job import FINAL_STATES, QUEUES, Cause, Engine, Job, JobState, make_job_id
 
 _CHUNK = 1000
 # Final states that are told about at a time.
@@ -66,7 +67,7 @@ class Register:
         with broker_errors():
             pipeline = self._redis.pipeline(transaction=False)
             for job_id in ids:
-                pipeline.hmget(self._key("job:" + job_id), ["state", "n_stale"])
+                pipeline.hmget(self._key("job:" + job_id), ["state", f"back_{Cause.STALE.value}"])
             rows = pipeline.execute()
         return {
             job_id: JobState(state.decode())
@@ -104,15 +105,14 @@ class Register:
         """The jobs with these ids; unknown ones are left out."""
         return list(read_views(self.connection, job_ids))
 
-    def select(self, formulas: Iterable[str] = (), states: Iterable[JobState] = ()) -> Iterator[JobView]:
-        """All jobs with one of the formulas and one of the states; none given: any. In no order.
+    def select(self, formulas: Iterable[str]) -> Iterator[JobView]:
+        """All jobs with one of the formulas, in no order.
 
         Reads the whole backlog on the server's side, a few hundred thousand jobs a second.
         """
-        names, wanted = list(formulas), [state.value for state in states]
-        cursor = "0"
+        names, cursor = list(formulas), "0"
         while True:
-            found = self.connection.run("select", cursor, len(names), *names, *wanted)
+            found = self.connection.run("select", cursor, *names)
             cursor = found[0].decode()
             yield from read_views(self.connection, [job_id.decode() for job_id in found[1:]])
             if cursor == "0":
@@ -165,17 +165,14 @@ class Register:
                 jobs.append(unpack_job(job_id, record, protocol, view.predicted_cpu_s, view.queue))
         return jobs
 
-    def protocols(self) -> dict[str, dict[str, object]]:
-        """The protocols of all jobs, by the beginning of their hash."""
+    def priors(self, job_ids: Sequence[str]) -> dict[str, CostPrior]:
+        """The cost priors of those of some jobs that have one and are not done."""
+        if not job_ids:
+            return {}
         with broker_errors():
-            raw = cast("dict[bytes, bytes]", self._redis.hgetall(self._key("protocols")))
-        return {key.decode(): unpack_protocol(packed)[1] for key, packed in raw.items()}
-
-    def prior(self, job_id: str) -> CostPrior | None:
-        """The cost prior of a job, until it is done; None where it has none."""
-        with broker_errors():
-            record = cast("bytes | None", self._redis.hget(self._key("records"), job_id))
-        return unpack_prior(record) if record else None
+            records = cast("list[bytes | None]", self._redis.hmget(self._key("records"), list(job_ids)))
+        found = {job_id: unpack_prior(r) for job_id, r in zip(job_ids, records, strict=True) if r}
+        return {job_id: prior for job_id, prior in found.items() if prior is not None}
 
     def cost_models(self) -> dict[str, CostModel]:
         """What measured jobs taught of the cost of the next, by kind of job."""

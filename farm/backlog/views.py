@@ -11,7 +11,7 @@ from farm.job import Cause, JobState
 
 _FIELDS = ("state", "queue", "formula", "n_atoms", "predicted_cpu_s", "stage", "owner", "reason", "cpu_s")
 _COUNTED = tuple(Cause)
-_NAMES = [*_FIELDS, "changed_ms", "started_ms", *(f"n_{cause.value}" for cause in _COUNTED)]
+_NAMES = [*_FIELDS, "changed_ms", "started_ms", *(f"back_{cause.value}" for cause in _COUNTED)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -85,8 +85,20 @@ def _candidates(register: Register, choice: Choice) -> Iterator[JobView]:
         yield from register.select(formulas)
 
 
-def _elements(ctx: click.Context, parameter: click.Parameter, text: str | None) -> frozenset[str] | None:  # noqa: ARG001 - click's signature
-    return frozenset(text.replace(",", " ").split()) if text else None
+def element_symbols(
+    ctx: click.Context,  # noqa: ARG001 - click's signature
+    parameter: click.Parameter,  # noqa: ARG001
+    text: str | None,
+) -> frozenset[str] | None:
+    """For click: ``Si,O``, refused where one is no element; None stays None."""
+    if text is None:
+        return None
+    from pymatgen.core import Element
+
+    symbols = frozenset(symbol for symbol in text.replace(",", " ").split() if symbol)
+    if unknown := sorted(symbol for symbol in symbols if not Element.is_valid_symbol(symbol)):
+        raise click.BadParameter(f"no such element: {', '.join(unknown)}; write for example Si,O")
+    return symbols
 
 
 def choice_options(command: Command) -> Command:
@@ -100,7 +112,7 @@ def choice_options(command: Command) -> Command:
             type=click.Choice([state.value for state in JobState]),
             help="Jobs in this state; may be repeated.",
         ),
-        click.option("--elements", callback=_elements, metavar="A,B,...", help="Only of these elements."),
+        click.option("--elements", callback=element_symbols, metavar="A,B,...", help="Of these alone."),
         click.option("--max-atoms", type=click.IntRange(1), help="Only cells of at most this many atoms."),
         click.option(
             "--max-cpu-s", type=click.FloatRange(0), help="Only of so many predicted CPU s at most."

@@ -97,7 +97,7 @@ def _learnt(ctx: click.Context, protocol: Protocol, engine: Engine) -> CostModel
     path = settings_of(ctx).store_path
     if not path.is_file():
         return CostModel()
-    key = model_key(engine, protocol)
+    key = model_key(engine, protocol.hash)
     try:
         with open_store(path) as store:
             return fit_to_store(store, only=key).get(key, CostModel())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from farm.cli.choosing import element_symbols
 from farm.console import open_backlog, screen, settings_of
 from farm.errors import InputError
 from farm.job import Engine
@@ -21,17 +22,6 @@ if TYPE_CHECKING:
 
 # Beyond so many the one that reads the files and queues the jobs has no time for more.
 _MOST_PROCESSES = 8
-
-
-def _elements(ctx: click.Context, parameter: click.Parameter, text: str | None) -> frozenset[str] | None:  # noqa: ARG001 - click's signature
-    if text is None:
-        return None
-    from pymatgen.core import Element
-
-    symbols = frozenset(symbol for symbol in text.replace(",", " ").split() if symbol)
-    if unknown := sorted(symbol for symbol in symbols if not Element.is_valid_symbol(symbol)):
-        raise click.BadParameter(f"no such element: {', '.join(unknown)}; write for example Si,O")
-    return symbols
 
 
 def _finite(ctx: click.Context, parameter: click.Parameter, number: float | None) -> float | None:  # noqa: ARG001 - click's signature
@@ -44,8 +34,8 @@ def _finite(ctx: click.Context, parameter: click.Parameter, number: float | None
 @click.command()
 @click.argument("sources", nargs=-1, type=click.Path(path_type=Path), metavar="[SOURCE]...")
 @click.option("--max-atoms", type=click.IntRange(1), help="Only cells of at most this many atoms.")
-@click.option("--elements", callback=_elements, metavar="A,B,...", help="Only these elements.")
-@click.option("--exclude", callback=_elements, metavar="A,B,...", help="Without these elements.")
+@click.option("--elements", callback=element_symbols, metavar="A,B,...", help="Only these elements.")
+@click.option("--exclude", callback=element_symbols, metavar="A,B,...", help="Without these elements.")
 @click.option(
     "--min-gap", type=float, callback=_finite, metavar="EV", help="Source's gap at least this, eV."
 )
@@ -153,7 +143,7 @@ def seed(
             settings.home.mkdir(parents=True, exist_ok=True)
             backlog = stack.enter_context(open_backlog(settings))
             queueing = Queueing(backlog, store.held_job_ids)
-            learnt = backlog.cost_models().get(model_key(engine, chosen))
+            learnt = backlog.cost_models().get(model_key(engine, chosen.hash))
             terms = replace(terms, cost_model=learnt or terms.cost_model)
         signal_number = run(
             sources or (None,),

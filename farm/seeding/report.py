@@ -67,6 +67,6 @@ class SeedReport:
         del self.cheapest[self._n_kept :]
 
 
-def place_in_queue(row: Queued) -> tuple[float, str]:
-    """Redis' order: by cost, then by job id, in which a dot follows the material."""
-    return row.predicted_cpu_s, row.material + "."
+def place_in_queue(row: Queued) -> tuple[float, int, str]:
+    """Redis' order: by cost, then by size, then by job id, in which a dot follows the material."""
+    return row.predicted_cpu_s, row.n_atoms, row.material + "."

@@ -81,12 +81,12 @@ def test_a_job_runs_to_its_final_state(backlog: Backlog, make_job: MakeJob) -> N
     assert backlog.start(dispatch.job_id, dispatch.token, "worker@here.1", LEASE_S) == job
     assert backlog.renew(dispatch.job_id, dispatch.token, LEASE_S, "bands")
     backlog.deliver(dispatch.job_id, dispatch.token, b"payload")
-    assert backlog.outbox(dispatch.job_id) == b"payload"
+    assert backlog.payloads([dispatch.job_id]).get(dispatch.job_id) == b"payload"
     assert state(backlog, dispatch.job_id) is JobState.RUNNING  # until it is on disk
     assert finish(backlog, dispatch.job_id, Outcome.DONE, "", 3.5)
     assert state(backlog, dispatch.job_id) is JobState.DONE
     assert backlog.cpu_s() == pytest.approx((3.5, 0.0))
-    assert backlog.outbox(dispatch.job_id) is None
+    assert backlog.payloads([dispatch.job_id]).get(dispatch.job_id) is None
     assert not finish(backlog, dispatch.job_id, Outcome.DONE, "", 3.5)  # said twice, counted once
 
 
@@ -139,7 +139,7 @@ def test_a_zombie_cannot_commit(backlog: Backlog, make_job: MakeJob) -> None:
     with pytest.raises(LeaseLostError):
         backlog.start(old.job_id, old.token, "worker@here.1", LEASE_S)
     backlog.deliver(new.job_id, new.token, b"good")
-    assert backlog.outbox(new.job_id) == b"good"
+    assert backlog.payloads([new.job_id]).get(new.job_id) == b"good"
 
 
 def test_a_delivered_job_belongs_to_the_writer(backlog: Backlog, make_job: MakeJob) -> None:

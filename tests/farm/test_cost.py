@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from farm.cost import cost_prior, predict_cost
-from farm.cost_model import CostPrior
+from farm.cost_prior import CostPrior
 from farm.crystal import Crystal
 from farm.job import Engine, Stage
 from farm.protocol import PRESETS, Protocol

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from farm.backlog import Backlog
-from farm.cost_model import CostModel, CostPrior, model_key
+from farm.cost_model import CostModel, model_key
+from farm.cost_prior import CostPrior
 from farm.job import Job
 from farm.rescoring import Rescoring, rescoring_due
 from farm.stage import Stage
@@ -43,7 +44,7 @@ def test_ready_jobs_get_new_predictions_and_keep_the_places_they_were_given(
     jobs = [replace(make_job(f"M{i}", 3.0 * i), prior=prior(float(i))) for i in range(1, 6)]
     backlog.enqueue(jobs)
     backlog.prioritise([jobs[4].job_id])
-    backlog.set_cost_model(model_key(jobs[0].engine, jobs[0].protocol), learnt(4.0, 40))
+    backlog.set_cost_model(model_key(jobs[0].engine, jobs[0].protocol_hash), learnt(4.0, 40))
     rescoring = Rescoring(backlog)
     n_new = sum(rescoring.step() for _ in range(20))
     assert n_new == 5

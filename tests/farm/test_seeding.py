@@ -165,7 +165,7 @@ def test_costs_are_predicted_with_what_measured_jobs_taught(run: Run, backlog: B
         assert isinstance(crystal, Crystal)
         prior = cost_prior(crystal, PRESETS["demo"])
         model = model.observe(prior, dict(zip(Stage, (3 * s for s in prior.cpu_s), strict=True)))
-    backlog.set_cost_model(model_key("native", PRESETS["demo"]), model)
+    backlog.set_cost_model(model_key("native", PRESETS["demo"].hash), model)
     after = predicted_s()
     assert len(after) == 20
     assert all(2 < after[material] / before[material] < 3.2 for material in after)

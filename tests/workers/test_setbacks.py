@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 import workers.tasks
 from farm.backlog import Backlog, Dispatch, JobView
-from farm.errors import BrokerError, MemoryShortError, MissingProgramError, ResourceError
+from farm.errors import BrokerError, InputError, MemoryShortError, MissingProgramError, ResourceError
 from farm.job import Job, JobState, Outcome
 from farm.result import Result
 from workers.readiness import Readiness, why_not
@@ -92,10 +93,8 @@ def test_a_job_out_of_memory_goes_to_a_larger_slot_where_there_is_one(
     assert run_once(backlog, slot).queue == "native.small"  # nobody has larger ones
     large = {"role": "worker", "slots": 1, "queues": ["native.small", "native.large"]}
     backlog.roster.report_worker("worker@there.1", large, 60.0)
-    backlog.retry([make_job().job_id])
-    compute_by(monkeypatch, raising(MemoryShortError("900 MB wanted")))
     dispatch = hand_out(backlog, {"native.small": 1})
-    run_job(dispatch.job_id, dispatch.token, backlog, Slot(**{**vars(slot), "max_returns": 5}))
+    run_job(dispatch.job_id, dispatch.token, backlog, replace(slot, max_returns=5))
     view = backlog.job(dispatch.job_id)
     assert view is not None
     assert (view.state, view.queue) == (JobState.READY, "native.large")
@@ -112,14 +111,14 @@ def test_killed_programs_are_tried_elsewhere_and_then_the_failure_is_the_result(
 ) -> None:
     def killed(job: Job) -> Result:
         result = make_result(job, Outcome.FAILED, "scf: killed by signal 9")
-        return Result(**{**vars(result), "diagnosis": "killed"})
+        return replace(result, diagnosis="killed")
 
     compute_by(monkeypatch, killed)
     backlog.enqueue([make_job()])
     assert [run_once(backlog, slot).causes for _ in range(2)] == [{"killed": 1}, {"killed": 2}]
     view = run_once(backlog, slot)
     assert (view.state, view.stage, view.causes) == (JobState.RUNNING, "storing", {"killed": 3})
-    payload = backlog.outbox(view.job_id)
+    payload = backlog.payloads([view.job_id]).get(view.job_id)
     assert payload is not None
     assert Result.unpack(payload).diagnosis == "killed"
 
@@ -151,7 +150,7 @@ def test_a_machine_that_is_not_ready_gives_the_message_back_unstarted(
     compute_by(monkeypatch, raising(AssertionError("it was started")))
     readiness = Readiness(backlog, slot.owner, tmp_path, 1e12, programs=())
     backlog.enqueue([make_job()])
-    view = run_once(backlog, Slot(**{**vars(slot), "readiness": readiness}))
+    view = run_once(backlog, replace(slot, readiness=readiness))
     assert (view.state, view.causes, view.started_ms) == (JobState.READY, {}, None)
     assert "scratch is full" in view.reason
 
@@ -184,4 +183,6 @@ def test_a_hold_ends_by_itself(backlog: Backlog, tmp_path: Path) -> None:
     "job_id", ["../../etc/passwd", "/abs.0123456789ab.native", "A\0.0123456789ab.native", 7]
 )
 def test_ids_that_are_none_are_not_looked_for(backlog: Backlog, slot: Slot, job_id: Any) -> None:
+    with pytest.raises(InputError, match="not a job id"):
+        backlog.start(job_id, "1", slot.owner, slot.lease_s)
     assert run_job(job_id, "1", backlog, slot) is False

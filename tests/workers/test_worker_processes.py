@@ -70,9 +70,9 @@ def spawn(farm: Farm, redis_url: str) -> Iterator[Spawn]:
     """Start workers; whatever is left of them is killed in the end."""
     processes: list[subprocess.Popen[bytes]] = []
 
-    def start(work_s: float) -> subprocess.Popen[bytes]:
+    def start(work_s: float, lease_s: float = LEASE_S) -> subprocess.Popen[bytes]:
         script = Path(__file__).with_name("worker_process.py")
-        arguments = [redis_url, "farm", str(LEASE_S), str(work_s), str(farm.starts_file)]
+        arguments = [redis_url, "farm", str(lease_s), str(work_s), str(farm.starts_file)]
         process = subprocess.Popen([sys.executable, str(script), *arguments], process_group=0)
         processes.append(process)
         return process
@@ -130,10 +130,10 @@ def test_a_frozen_worker_s_late_result_is_refused(farm: Farm, spawn: Spawn, make
     farm.wait_for(lambda: not farm.is_running(), timeout_s=10)  # its lease expires
     spawn(work_s=0.05)
     farm.wait_for(lambda: len(farm.delivered()) == 1)
-    payload = farm.backlog.outbox(make_job().job_id)
+    payload = farm.backlog.payloads([make_job().job_id]).get(make_job().job_id)
     os.killpg(first.pid, signal.SIGCONT)
     time.sleep(2.5)  # long enough for the late worker to end its sleep and to try
-    assert farm.backlog.outbox(make_job().job_id) == payload
+    assert farm.backlog.payloads([make_job().job_id]).get(make_job().job_id) == payload
     assert farm.delivered() == ["MgO"]
     assert len(farm.starts()) == 2
 
@@ -182,12 +182,11 @@ def test_a_dead_pool_process_is_told_at_once_and_counted(
     farm: Farm, spawn: Spawn, make_job: MakeJob
 ) -> None:
     farm.backlog.enqueue([make_job()])
-    first = spawn(work_s=600)
+    first = spawn(work_s=600, lease_s=120.0)  # longer than this test waits
     farm.wait_for(farm.is_running)
     farm.backlog.set_paused(True)  # it stays where it goes
     [child] = psutil.Process(first.pid).children()
     child.kill()
-    [view] = farm.backlog.jobs()
     farm.wait_for(lambda: farm.backlog.counts()[JobState.READY] == 1)
     [view] = farm.backlog.jobs()
     assert view.causes == {"worker_lost": 1}

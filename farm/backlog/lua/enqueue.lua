@@ -12,9 +12,9 @@ for i = 1, #ARGV, 6 do
     redis.call('HINCRBY', key('counts'), 'ready', 1)
     redis.call('HINCRBYFLOAT', key('cpu'), 'to_go', cost)
     added = added + 1
-  elseif redis.call('HEXISTS', job, 'n_stale') == 1 then
+  elseif redis.call('HEXISTS', job, 'back_stale') == 1 then
     redis.call('HSET', job, 'queue', queue, 'predicted_cpu_s', cost, 'reason', '')
-    redis.call('HDEL', job, 'n_stale')
+    redis.call('HDEL', job, 'back_stale')
     redis.call('HSET', key('records'), id, ARGV[i + 1])
     if move(id, 'failed', 'ready') then added = added + 1 end
   end

@@ -7,7 +7,7 @@ if not holds(id, ARGV[2]) then return false end
 local state = redis.call('HGET', job, 'state')
 if state ~= 'running' and state ~= 'dispatched' then return false end
 local to = 'ready'
-if cause ~= '' and redis.call('HINCRBY', job, 'n_' .. cause, 1) >= tonumber(ARGV[5]) then
+if cause ~= '' and redis.call('HINCRBY', job, 'back_' .. cause, 1) >= tonumber(ARGV[5]) then
   if ARGV[6] == '1' then return state end
   to = 'failed'
 end

@@ -14,7 +14,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('leases'), '-inf', now_ms(),
   elseif state == 'dispatched' then
     to = 'ready'
   elseif state == 'running' then
-    local lost = redis.call('HINCRBY', job, 'n_worker_lost', 1)
+    local lost = redis.call('HINCRBY', job, 'back_worker_lost', 1)
     local owner = redis.call('HGET', job, 'owner') or ''
     redis.call('HSET', job, 'reason', 'worker ' .. owner .. ' died or fell silent, attempt ' .. lost)
     to = lost >= tonumber(ARGV[1]) and 'failed' or 'ready'

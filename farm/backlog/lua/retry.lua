@@ -5,8 +5,10 @@ if record == '' and redis.call('HEXISTS', key('records'), id) == 0 then return 0
 for i = 3, #ARGV do
   if move(id, ARGV[i], 'ready') then
     if record ~= '' then redis.call('HSET', key('records'), id, record) end
-    redis.call('HDEL', job_key(id), 'n_worker_lost', 'n_killed', 'n_fault', 'n_returned', 'n_stale', 'reason',
-      'cpu_s')
+    redis.call('HDEL', job_key(id), 'reason', 'cpu_s')
+    for _, field in ipairs(redis.call('HKEYS', job_key(id))) do
+      if field:sub(1, 5) == 'back_' then redis.call('HDEL', job_key(id), field) end
+    end
     return 1
   end
 end
