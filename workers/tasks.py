@@ -23,6 +23,7 @@ from farm.errors import (
 from farm.job import FINAL_STATES, Cause, Job, JobState, Outcome, queue_name
 from farm.queues import APPEND, COMPUTE, STORE_QUEUE
 from farm.result import Result
+from farm.serving import REPORT_EVERY_S
 from workers.compute import compute
 from workers.heartbeat import Heartbeat, heartbeat
 from workers.machine import memory_kills
@@ -34,7 +35,7 @@ LOGGER = logging.getLogger(__name__)
 # How often a result is offered to a Redis that does not take it, before the lease decides.
 _DELIVER_EVERY_S = 2.0
 # A slot that gave a message back takes no other until the worker has closed its queues.
-_CLOSING_S = 4.0
+_CLOSING_S = 2 * REPORT_EVERY_S
 # What of a failed calculation is the machine's doing: somebody else may do better.
 _KILLED, _MEMORY = ("killed", "silent"), "out_of_memory"
 
