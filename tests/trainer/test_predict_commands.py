@@ -1,4 +1,4 @@
-"""`farm predict`, `train`, `checkpoints` and `pull` as a user types them."""
+"""`farm predict` and `train` as a user types them."""
 
 from __future__ import annotations
 
@@ -179,49 +179,13 @@ def as_sites(structure):
     }
 
 
-def test_list_promote_rollback(home):
-    versions = Registry(home / "checkpoints").versions()
-    rows = json.loads(run(cli.checkpoints, "list", "--json").stdout)
-    assert [(row["version"], row["latest"]) for row in rows] == [(versions[0], True), (versions[1], False)]
-    assert rows[1]["parent"] == versions[0]
-    assert run(cli.checkpoints, "promote", versions[1]).stdout == f"latest is {versions[1]}\n"
-    listed = run(cli.checkpoints, "list").stdout.splitlines()
-    assert [line[0] for line in listed] == [" ", "*"]
-    assert run(cli.checkpoints, "rollback").stdout == f"latest is {versions[0]}\n"
-    assert isinstance(run(cli.checkpoints, "promote", "0042-000000").exception, CheckpointError)
-
-
-def test_list_names_a_damaged_card_and_goes_on(home):
-    registry = Registry(home / "checkpoints")
-    (registry.path() / "card.json").write_text("{")
-    result = run(cli.checkpoints, "list", "--json")
-    assert result.exit_code == 1
-    assert [row["version"] for row in json.loads(result.stdout)] == registry.versions()[1:]
-    assert registry.versions()[0] in result.stderr
-
-
-def test_pull_makes_an_empty_farm_able_to_predict(home, tmp_path, good_cif, monkeypatch):
-    monkeypatch.setenv("FARM_HOME", str(tmp_path / "laptop"))
-    result = run(cli.pull, "--from", home / "checkpoints")
-    assert result.exit_code == 0, result.output
-    assert "in use" in result.stdout
-    assert run(cli.predict, good_cif).exit_code == 0
-    newest = Registry(home / "checkpoints").versions()[1]
-    result = run(
-        cli.pull, tmp_path / "laptop" / "checkpoints", "--from", home / "checkpoints", "--version", newest
-    )
-    assert f"farm checkpoints promote {newest}" in result.stdout
-    assert isinstance(run(cli.pull, "--from", tmp_path / "nowhere").exception, InputError)
-
-
 def test_loading_the_commands_loads_no_torch():
     code = "import sys, trainer.cli; sys.exit(any(m in sys.modules for m in ('torch', 'h5py', 'pymatgen')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("command", [cli.predict, cli.train, cli.checkpoints, cli.pull])
+@pytest.mark.parametrize("command", [cli.predict, cli.train])
 def test_every_command_has_help_with_examples(command):
     result = run(command, "--help")
     assert result.exit_code == 0
-    if command is not cli.checkpoints:
-        assert f"farm {command.name} " in result.output
+    assert f"farm {command.name} " in result.output
