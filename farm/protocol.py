@@ -23,6 +23,9 @@ _MOST_ENERGIES = 200_001
 
 Kind = Literal["physics", "numerics"]
 
+# Fields that say nothing where there are no local fields.
+_LADDER = ("gmax_step_mry", "similarity_threshold")
+
 
 def _field(default: Any, unit: str, kind: Kind, text: str, **bounds: Any) -> Any:
     """A protocol field with its unit and kind in the JSON schema."""
@@ -114,7 +117,9 @@ class Protocol(BaseModel):
         "time-ordered", "", "physics", "YAMBO's default is time-ordered: Im eps(0) is not 0"
     )
     gmax_step_mry: int = _field(2000, "mRy", "numerics", "step of the local-field ladder", ge=1)
-    gmax_max_mry: int = _field(10000, "mRy", "numerics", "end of the local-field ladder", ge=1)
+    gmax_max_mry: int = _field(
+        10000, "mRy", "numerics", "end of the local-field ladder; 0: no local fields, IPA alone", ge=0
+    )
     similarity_threshold: float = _field(
         0.9, "", "physics", "SC between ladder steps that ends the ladder", gt=0, lt=1
     )
@@ -126,6 +131,8 @@ class Protocol(BaseModel):
             ("ground_state_kppa", "ground_state_kppa_max"),
             ("gmax_step_mry", "gmax_max_mry"),
         ):
+            if last == "gmax_max_mry" and self.is_ipa_only:
+                continue  # there is no ladder
             if getattr(self, first) > getattr(self, last):
                 raise ValueError(f"{first} is above {last}")
         if self.kgrid == "converged" and self.bands != "reduced-basis":
@@ -147,6 +154,30 @@ class Protocol(BaseModel):
     def gmax_mry(self) -> tuple[int, ...]:
         """Rungs of the local-field ladder in mRy; 0 is IPA."""
         return tuple(range(0, self.gmax_max_mry + 1, self.gmax_step_mry))
+
+    @property
+    def is_ipa_only(self) -> bool:
+        """Whether it has no local fields: its spectra are IPA, and there is no RPA."""
+        return self.gmax_max_mry == 0
+
+    def ipa_only(self) -> Protocol:
+        """The same calculation without local fields.
+
+        What only the local-field ladder needs is at its default, so that all protocols that differ in
+        their ladder alone have one and the same IPA protocol, and its hash can be told from theirs.
+        """
+        defaults = {name: type(self).model_fields[name].default for name in _LADDER}
+        return self.model_copy(update={**defaults, "gmax_max_mry": 0})
+
+    @property
+    def ipa_hash(self) -> str:
+        """Equal where two protocols give the same IPA spectra: the hash of :meth:`ipa_only`.
+
+        A k-grid that is doubled until the spectra agree is judged by the last rung there is, so that with
+        local fields it may end on another grid than without: such a protocol is equal to itself alone.
+        """
+        own_grid = self.kgrid == "converged" and not self.is_ipa_only
+        return self.hash if own_grid else self.ipa_only().hash
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], *, origin: str = "protocol") -> Protocol:

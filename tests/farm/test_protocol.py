@@ -75,6 +75,48 @@ def test_a_changed_copy_has_its_own_hash() -> None:
     assert copy.hash == Protocol.from_dict(copy.to_dict()).hash != before
 
 
+def test_the_presets_keep_their_hashes() -> None:
+    # What is stored under them would be computed again.
+    assert {name: preset.hash for name, preset in PRESETS.items()} == {
+        "paper": "10e8097984c74125610c1eb6f30629fe0cb930031aa22c8c5af7145c84a6191a",
+        "demo": "51b583af65df5e251e2d01b03f151d7632d79f2e37a3af4e19ddb7185dc70701",
+    }
+
+
+@pytest.mark.parametrize("name", list(PRESETS))
+def test_without_local_fields_there_is_ipa_alone(name: str) -> None:
+    preset = PRESETS[name]
+    ipa = preset.ipa_only()
+    assert not preset.is_ipa_only
+    assert ipa.is_ipa_only
+    assert ipa.gmax_mry == (0,)
+    assert ipa.hash != preset.hash
+    assert {key for key, value in ipa.to_dict().items() if value != preset.to_dict()[key]} == {
+        "gmax_max_mry"
+    }
+    assert ipa.ipa_only() == ipa
+    assert Protocol.from_dict(ipa.to_dict()) == ipa
+
+
+def test_protocols_that_differ_in_their_ladder_alone_share_one_ipa() -> None:
+    paper = PRESETS["paper"]
+    ladders: dict[str, float] = {"gmax_max_mry": 4000, "gmax_step_mry": 1000, "similarity_threshold": 0.5}
+    siblings = [paper.model_copy(update={field: value}) for field, value in ladders.items()]
+    assert len({protocol.hash for protocol in (paper, *siblings)}) == 4
+    assert {protocol.ipa_only().hash for protocol in (paper, *siblings)} == {paper.ipa_only().hash}
+    alone = Protocol.from_dict({"gmax_max_mry": 0, "gmax_step_mry": 500})
+    assert {protocol.ipa_hash for protocol in (paper, *siblings, alone)} == {paper.ipa_only().hash}
+    for field in set(OTHER) - set(ladders) - {"kgrid"}:
+        other = Protocol.from_dict({field: OTHER[field]})
+        assert other.ipa_hash != paper.ipa_hash, field
+
+
+def test_a_grid_that_is_judged_with_local_fields_may_give_another_ipa() -> None:
+    converged = Protocol(kgrid="converged")
+    assert converged.ipa_hash == converged.hash
+    assert converged.ipa_only().ipa_hash == converged.ipa_only().hash != converged.ipa_hash
+
+
 def test_a_protocol_survives_json() -> None:
     for preset in PRESETS.values():
         assert Protocol.from_dict(preset.to_dict()) == preset
@@ -106,6 +148,8 @@ def test_a_file_changes_fields_of_a_preset(tmp_path: Path) -> None:
         ("preset = ['demo']\n", "no preset"),
         ("ecutwfc_ry = 200\n", "ecutwfc_ry is above ecutwfc_max_ry"),
         ("gmax_step_mry = 20000\n", "gmax_step_mry is above gmax_max_mry"),
+        ("gmax_max_mry = 1000\n", "gmax_step_mry is above gmax_max_mry"),
+        ("gmax_max_mry = -2000\n", "field gmax_max_mry: .*greater than or equal to 0"),
         ("response_kppa = 100000000\n", "response_kppa: .*less than or equal to 1000000"),
         ("damping_ev = -1\n", "field damping_ev: .*greater than 0"),
         ("preset = 'quick'\n", "no preset 'quick'"),
