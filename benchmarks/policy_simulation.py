@@ -40,10 +40,12 @@ from farm.cost import predict_cost
 from farm.policy import Policy, order
 from farm.protocol import PRESETS, Protocol
 from farm.store import open_store
+from trainer.architectures import new_model
 from trainer.dataset import Dataset, load_dataset
 from trainer.fit import FROM_SCRATCH, TRANSFER
 from trainer.metrics import score_ipa_as_rpa, score_model, summarise
-from trainer.optimate import OptiMate, OptiMateConfig, new_model, pooled_vectors
+from trainer.network import SpectrumNetwork, pooled_vectors
+from trainer.optimate import OptiMateConfig
 from trainer.rungs import fit_rung
 from trainer.split import Split, SplitRule, split_crystals
 
@@ -55,7 +57,7 @@ RANDOM_DRAWS = 2
 # The least that a transfer can be fitted to.
 FEWEST = 4
 # (rows that wait, rows that arrived, present model if any) -> order of the waiting
-Ordering = Callable[[NDArray[np.int64], NDArray[np.int64], OptiMate | None], NDArray[np.int64]]
+Ordering = Callable[[NDArray[np.int64], NDArray[np.int64], SpectrumNetwork | None], NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def by_policy(policy: Policy, recorded: Recorded) -> Ordering:
     graphs = recorded.dataset.graphs
 
     def ordering(
-        waiting: NDArray[np.int64], arrived: NDArray[np.int64], model: OptiMate | None
+        waiting: NDArray[np.int64], arrived: NDArray[np.int64], model: SpectrumNetwork | None
     ) -> NDArray[np.int64]:
         if model is None:
             return np.argsort(recorded.predicted_cpu_s[waiting], kind="stable")
@@ -168,7 +170,7 @@ class Replay:
         part = split_crystals([self.dataset.crystals[i] for i in arrived], self.rule)
         return Split(arrived[part.train], arrived[part.validation], self.split.held_out)
 
-    def held_out_sc(self, model: OptiMate) -> tuple[float, float]:
+    def held_out_sc(self, model: SpectrumNetwork) -> tuple[float, float]:
         """Median and mean over the held-out materials."""
         scores = score_model(model, self.dataset, self.split.held_out, self.dataset.rpa.numpy())
         found = summarise(scores)

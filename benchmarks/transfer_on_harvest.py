@@ -23,10 +23,12 @@ import torch
 from pymatgen.core import Structure
 
 from farm.crystal import Crystal
+from trainer.architectures import new_model
 from trainer.dataset import Dataset, TrainingRow, build_dataset
 from trainer.fit import FROM_SCRATCH, TRANSFER, FitPlan
 from trainer.metrics import Score, score_ipa_as_rpa, score_model, summarise
-from trainer.optimate import OptiMate, OptiMateConfig, new_model
+from trainer.network import SpectrumNetwork
+from trainer.optimate import OptiMateConfig
 from trainer.rungs import fit_rung
 from trainer.split import Split, SplitRule, split_crystals
 
@@ -70,8 +72,8 @@ def show(name: str, scores: tuple[Score, ...], cpu_s: float = 0.0, note: str = "
 
 
 def fitted(
-    name: str, model: OptiMate, rung: str, dataset: Dataset, split: Split, plan: FitPlan
-) -> tuple[OptiMate, float]:
+    name: str, model: SpectrumNetwork, rung: str, dataset: Dataset, split: Split, plan: FitPlan
+) -> tuple[SpectrumNetwork, float]:
     """Fit in place; the model and user + system CPU seconds."""
     start = time.process_time()
     report = fit_rung(model, rung, dataset, split, plan)

@@ -14,10 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import l1_loss
-from torch_geometric.data import Batch, Data
+from torch_geometric.data import Data
 
 from farm.errors import InputError
-from trainer.optimate import OptiMate
+from trainer.graph import collate
+from trainer.network import SpectrumNetwork
 
 Progress = Callable[[int, float, float], None]
 
@@ -81,7 +82,7 @@ class FitReport:
 
 
 def fit(
-    model: OptiMate,
+    model: SpectrumNetwork,
     graphs: Sequence[Data],
     targets: Tensor,
     *,
@@ -180,17 +181,17 @@ def _batches(rows: NDArray[np.int64], batch_size: int) -> list[NDArray[np.int64]
     return np.array_split(rows, n_batches)
 
 
-def _batch(graphs: Sequence[Data], rows: NDArray[np.int64], device: torch.device) -> Batch:
-    return Batch.from_data_list([graphs[i] for i in rows]).to(device)
+def _batch(graphs: Sequence[Data], rows: NDArray[np.int64], device: torch.device) -> Data:
+    return collate([graphs[i] for i in rows]).to(device)
 
 
 @torch.no_grad()
-def _loss(model: OptiMate, batch: Batch | None, targets: Tensor) -> float:
+def _loss(model: SpectrumNetwork, batch: Data | None, targets: Tensor) -> float:
     if batch is None:
         return inf
     model.eval()
     return float(l1_loss(model(batch), targets))
 
 
-def _copy_state(model: OptiMate) -> dict[str, Tensor]:
+def _copy_state(model: SpectrumNetwork) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in model.state_dict().items()}

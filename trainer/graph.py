@@ -1,14 +1,23 @@
-"""A crystal as the graph the network sees: the published OPTIMATE encoding.
+"""A crystal as the graph the network sees: the published OPTIMATE encoding, in shells.
 
-Nodes are the sites of the primitive cell, edges all pairs within 5 angstrom, one edge for every
-periodic image. Grunert, Grossmann, Runge, Phys. Rev. Materials 8, L122201 (2024).
+Nodes are the sites of the cell, edges all pairs within 5 angstrom, one edge for every periodic image.
+Grunert, Grossmann, Runge, Phys. Rev. Materials 8, L122201 (2024).
+
+Images of one neighbour at one distance send the same message, so they are one edge here, a *shell*, that
+says how many they are: attention counts it so often (:class:`trainer.layers.ShellAttention`). The result is
+that of the published graph; crystals of high symmetry have a quarter of its edges.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch_geometric.data import Data
 
 from farm.crystal import Crystal
@@ -30,7 +39,7 @@ MAIN_GROUP_TABLE = (
 N_COLUMNS = len(MAIN_GROUP_TABLE[0])
 N_NODE_FEATURES = N_COLUMNS + len(MAIN_GROUP_TABLE)
 _PLACE = {
-    symbol: (row, column)
+    symbol: (column, N_COLUMNS + row)
     for row, symbols in enumerate(MAIN_GROUP_TABLE)
     for column, symbol in enumerate(symbols)
     if symbol
@@ -38,60 +47,179 @@ _PLACE = {
 
 # Two sites of one distance must not fall on both sides of the cutoff by rounding.
 _DISTANCE_TOLERANCE_ANGSTROM = 1e-8
+# Distances nearer than this are one shell at their mean: files round coordinates to as much. What the
+# features lose is of second order, 10 (1e-4)^2.
+_SHELL_TOLERANCE_ANGSTROM = 1e-4
+# Of the symmetric matrix of a direction, the elements that are kept: xx, yy, zz, yz, xz, xy.
+VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
+
+Edges = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
 
 
 def crystal_graph(crystal: Crystal) -> Data:
     """The graph of one crystal.
 
-    ``x``          float32 ``(n_atoms, 13)``: one-hot column (8), then one-hot row (5)
-    ``edge_index`` int64 ``(2, n_edges)``: neighbour, then the site that receives its message
-    ``edge_attr``  float32 ``(n_edges, 51)``: :func:`distance_features`
+    ``x``              float32 ``(n_atoms, 13)``: one-hot column (8), then one-hot row (5)
+    ``edge_index``     int64 ``(2, n_shells)``: neighbour, then the site that receives its message
+    ``edge_attr``      float32 ``(n_shells, 51)``: :func:`distance_features`
+    ``edge_count``     float32 ``(n_shells,)``: images in the shell
+    ``edge_direction`` float32 ``(n_shells, 6)``: mean of r r^T over the shell, r the unit vector to the
+                       image; Cartesian xx, yy, zz, yz, xz, xy
+    ``volume``         float32 ``(1,)``: of the cell, cubic angstrom
 
     Raises CrystalError for elements outside the main groups of rows 1 to 5.
     """
-    centres, neighbours, distances = neighbour_list(crystal)
+    graph = packed_graph([crystal])
+    del graph.batch, graph.n_graphs
+    return graph
+
+
+def crystal_graphs(crystals: Sequence[Crystal]) -> list[Data]:
+    """:func:`crystal_graph` of each, built together in a fraction of the time."""
+    if not crystals:
+        return []
+    packed = packed_graph(crystals)
+    n_atoms = [crystal.n_atoms for crystal in crystals]
+    first_node = np.concatenate([[0], np.cumsum(n_atoms)])
+    # Shells stand in the order of the sites that receive.
+    first_edge = np.searchsorted(packed.edge_index[1].numpy(), first_node)
+    per_edge = (packed.edge_index, packed.edge_attr, packed.edge_count, packed.edge_direction)
+    sizes = np.diff(first_edge).tolist()
+    index, *of_edges = (part.split(sizes, dim=-1 if n == 0 else 0) for n, part in enumerate(per_edge))
+    return [
+        Data(
+            x=x,
+            edge_index=i - int(start),
+            edge_attr=a,
+            edge_count=c,
+            edge_direction=d,
+            volume=v,
+        )
+        for x, i, a, c, d, v, start in zip(
+            packed.x.split(n_atoms), index, *of_edges, packed.volume.split(1), first_node, strict=False
+        )
+    ]
+
+
+def packed_graph(crystals: Sequence[Crystal]) -> Data:
+    """The graphs of several crystals as one, as :func:`collate` would make it of them."""
+    n_atoms = np.array([crystal.n_atoms for crystal in crystals])
+    offsets = np.cumsum(n_atoms) - n_atoms
+    found = [_pairs_within(crystal, CUTOFF_ANGSTROM) for crystal in crystals]
+    centres = np.concatenate([c + n for (c, _, _), n in zip(found, offsets, strict=True)])
+    neighbours = np.concatenate([j + n for (_, j, _), n in zip(found, offsets, strict=True)])
+    vectors = np.concatenate([v for _, _, v in found])
+    centre, neighbour, distance, count, direction = _shells(centres, neighbours, vectors)
     return Data(
-        x=torch.from_numpy(node_features(crystal)),
-        edge_index=torch.from_numpy(np.stack([neighbours, centres])),
-        edge_attr=torch.from_numpy(distance_features(distances)),
+        x=torch.from_numpy(np.concatenate([node_features(crystal) for crystal in crystals])),
+        edge_index=torch.from_numpy(np.stack([neighbour, centre])),
+        edge_attr=torch.from_numpy(distance_features(distance)),
+        edge_count=torch.from_numpy(count.astype(np.float32)),
+        edge_direction=torch.from_numpy(direction.astype(np.float32)),
+        volume=torch.tensor([crystal.volume_angstrom3 for crystal in crystals], dtype=torch.float32),
+        batch=torch.from_numpy(np.repeat(np.arange(len(crystals)), n_atoms)),
+        n_graphs=len(crystals),
     )
+
+
+def collate(graphs: Sequence[Data]) -> Data:
+    """Graphs side by side as one: their tensors one after the other, sites numbered through.
+
+    ``batch`` is the graph of each node, int64 ``(n_nodes,)``, and ``n_graphs`` their number.
+    """
+    n_nodes = torch.tensor([graph.x.shape[0] for graph in graphs])
+    n_edges = torch.tensor([graph.edge_index.shape[1] for graph in graphs])
+    first = n_nodes.cumsum(0) - n_nodes
+
+    def joined(name: str, dim: int = 0) -> Tensor:
+        return torch.cat([graph[name] for graph in graphs], dim=dim)
+
+    return Data(
+        x=joined("x"),
+        edge_index=joined("edge_index", 1) + first.repeat_interleave(n_edges),
+        edge_attr=joined("edge_attr"),
+        edge_count=joined("edge_count"),
+        edge_direction=joined("edge_direction"),
+        volume=joined("volume"),
+        batch=torch.arange(len(graphs)).repeat_interleave(n_nodes),
+        n_graphs=len(graphs),
+    )
+
+
+def unknown_elements(crystal: Crystal) -> list[str]:
+    """The elements that the encoding does not cover, sorted; empty for most crystals."""
+    return sorted(crystal.elements - _PLACE.keys())
 
 
 def node_features(crystal: Crystal) -> NDArray[np.float32]:
     """One-hot column and row of the periodic table, shape ``(n_atoms, 13)``."""
-    unknown = sorted(crystal.elements - _PLACE.keys())
-    if unknown:
+    if unknown := unknown_elements(crystal):
         raise CrystalError(
             f"{crystal.material_id}: the model does not know {', '.join(unknown)}",
             fix="It covers the main-group elements of rows 1 to 5 (H to Xe without the d block)",
         )
-    rows, columns = np.array([_PLACE[symbol] for symbol in crystal.species]).T
-    sites = np.arange(crystal.n_atoms)
     features = np.zeros((crystal.n_atoms, N_NODE_FEATURES), dtype=np.float32)
-    features[sites, columns] = 1.0
-    features[sites, N_COLUMNS + rows] = 1.0
+    for site, symbol in enumerate(crystal.species):
+        features[site, _PLACE[symbol]] = 1.0
     return features
 
 
-def neighbour_list(
-    crystal: Crystal, cutoff_angstrom: float = CUTOFF_ANGSTROM
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+def neighbour_list(crystal: Crystal, cutoff_angstrom: float = CUTOFF_ANGSTROM) -> Edges:
     """Every pair of a site and a periodic image of a site within the cutoff, itself excluded.
 
-    Returns centres, neighbours (site indices) and distances in angstrom, each ``(n_edges,)``.
+    Returns centres, neighbours (site indices) and distances in angstrom, each ``(n_pairs,)``.
     """
-    frac = np.asarray(crystal.frac_coords, dtype=np.float64) % 1.0
-    # Height of the cell over each face: with coordinates in [0, 1) no image further away than
-    # cutoff / height + 1 cells can reach in.
-    heights = 1.0 / np.linalg.norm(np.linalg.inv(crystal.lattice), axis=0)
-    reach = np.floor(cutoff_angstrom / heights + 1.0).astype(int)
-    images = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in reach), indexing="ij"), axis=-1)
-    separation = frac[None, :, None, :] + images.reshape(1, 1, -1, 3) - frac[:, None, None, :]
-    distances = np.linalg.norm(separation @ crystal.lattice, axis=-1)
-    within = distances <= cutoff_angstrom + _DISTANCE_TOLERANCE_ANGSTROM
-    within &= distances > _DISTANCE_TOLERANCE_ANGSTROM
-    centres, neighbours, _ = np.nonzero(within)
-    return centres.astype(np.int64), neighbours.astype(np.int64), distances[within]
+    centres, neighbours, vectors = _pairs_within(crystal, cutoff_angstrom)
+    return centres, neighbours, np.linalg.norm(vectors, axis=1)
+
+
+def _pairs_within(crystal: Crystal, cutoff_angstrom: float) -> Edges:
+    """Centres, neighbours and the vectors between them, ``(n_pairs, 3)``, angstrom; by centre."""
+    lattice, n_atoms = crystal.lattice, crystal.n_atoms
+    frac = np.asarray(crystal.frac_coords, dtype=np.float64)
+    apart = (frac[None, :] - frac[:, None]).reshape(-1, 3)
+    # To the nearest image along each cell vector: no image further than cutoff / height + 1/2 cells is
+    # within reach then, the height of the cell over each face.
+    apart -= np.round(apart)
+    inverse_heights = np.sqrt((np.linalg.inv(lattice) ** 2).sum(axis=0))
+    reach = tuple((cutoff_angstrom * inverse_heights + 0.5 + 1e-9).astype(int).tolist())
+    sites, images = apart @ lattice, _images(reach) @ lattice
+    square = (sites**2).sum(axis=1)[:, None] + (images**2).sum(axis=1) + 2.0 * sites @ images.T
+    near = (cutoff_angstrom + _DISTANCE_TOLERANCE_ANGSTROM) ** 2
+    # 1e-8: what rounding leaves of a site's distance to itself is a millionth of that.
+    pairs, cells = np.nonzero((square <= near) & (square > 1e-8))
+    centres, neighbours = np.divmod(pairs, n_atoms)
+    return centres, neighbours, sites[pairs] + images[cells]
+
+
+@lru_cache(maxsize=512)
+def _images(reach: tuple[int, int, int]) -> NDArray[np.float64]:
+    grids = np.meshgrid(*(np.arange(-n, n + 1.0) for n in reach), indexing="ij")
+    return np.stack(grids, axis=-1).reshape(-1, 3)
+
+
+def _shells(
+    centres: NDArray[np.int64], neighbours: NDArray[np.int64], vectors: NDArray[np.float64]
+) -> tuple[NDArray[Any], ...]:
+    """Pairs of the same sites and distance as one: centre, neighbour, distance, count, direction."""
+    distances = np.sqrt((vectors**2).sum(axis=1))
+    order = np.lexsort((distances, neighbours, centres))
+    centres, neighbours, distances = centres[order], neighbours[order], distances[order]
+    unit = vectors[order] / distances[:, None]
+    is_first = np.ones(order.size, dtype=bool)
+    is_first[1:] = (
+        (np.diff(centres) != 0)
+        | (np.diff(neighbours) != 0)
+        | (np.diff(distances) > _SHELL_TOLERANCE_ANGSTROM)
+    )
+    first = np.flatnonzero(is_first)
+    count = np.diff(np.append(first, order.size))
+    products = np.stack([unit[:, a] * unit[:, b] for a, b in VOIGT], axis=1)
+    if first.size == 0:
+        return centres, neighbours, distances, count, products
+    distance = np.add.reduceat(distances, first) / count
+    direction = np.add.reduceat(products, first, axis=0) / count[:, None]
+    return centres[first], neighbours[first], distance, count, direction
 
 
 def distance_features(distances: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from farm.errors import InputError
 from farm.spectrum import FloatArray, mean_absolute_error, mean_squared_error, similarity_coefficient
 from trainer.dataset import Dataset
-from trainer.optimate import OptiMate, predict_spectra
+from trainer.network import SpectrumNetwork, predict_spectra
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,7 @@ def summarise(scores: Sequence[Score]) -> Metrics:
 
 
 def score_model(
-    model: OptiMate, dataset: Dataset, rows: NDArray[np.int64], references: NDArray[np.floating]
+    model: SpectrumNetwork, dataset: Dataset, rows: NDArray[np.int64], references: NDArray[np.floating]
 ) -> tuple[Score, ...]:
     """Predict the rows and score them against ``references`` of all rows, ``[material, energy]``."""
     spectra = predict_spectra(model, [dataset.graphs[i] for i in rows]).numpy()
@@ -96,7 +96,7 @@ class HeldOutScores:
 
     @classmethod
     def measure(
-        cls, ipa: OptiMate, rpa: OptiMate, dataset: Dataset, held_out: NDArray[np.int64]
+        cls, ipa: SpectrumNetwork, rpa: SpectrumNetwork, dataset: Dataset, held_out: NDArray[np.int64]
     ) -> HeldOutScores:
         """Score both models on the rows that were held out."""
         return cls(

@@ -23,7 +23,7 @@ from farm.spectrum import (
 )
 from trainer.card import Card
 from trainer.graph import crystal_graph
-from trainer.optimate import OptiMate, predict_spectra
+from trainer.network import SpectrumNetwork, predict_spectra
 from trainer.registry import Registry, Rung
 
 
@@ -78,7 +78,7 @@ class Prediction:
 class Predictor:
     """A loaded checkpoint; one crystal at a time, a few milliseconds each."""
 
-    def __init__(self, model: OptiMate, card: Card, rung: Rung) -> None:
+    def __init__(self, model: SpectrumNetwork, card: Card, rung: Rung) -> None:
         self.model, self.card, self.rung = model, card, rung
         self.energies_ev = energy_grid_ev(model.config.n_energies, card.energy_max_ev)
 

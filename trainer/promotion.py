@@ -9,7 +9,7 @@ from farm.errors import CheckpointError
 from trainer.card import Card, read_card
 from trainer.dataset import Dataset
 from trainer.metrics import score_model, summarise
-from trainer.optimate import OptiMate
+from trainer.network import SpectrumNetwork
 from trainer.registry import Registry
 from trainer.split import Split
 
@@ -21,8 +21,8 @@ class InUse:
     """The checkpoint that `latest` names when a refit starts."""
 
     card: Card
-    ipa: OptiMate
-    rpa: OptiMate
+    ipa: SpectrumNetwork
+    rpa: SpectrumNetwork
 
 
 def load_current(registry: Registry) -> InUse | None:

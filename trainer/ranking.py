@@ -20,7 +20,7 @@ from farm.spectrum import FloatArray
 from farm.store import open_store
 from trainer.dataset import choose_rows
 from trainer.graph import crystal_graph
-from trainer.optimate import OptiMate, pooled_vectors
+from trainer.network import SpectrumNetwork, pooled_vectors
 from trainer.registry import Registry
 
 LOGGER = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ def places(chosen: IntArray, cpu_s: FloatArray) -> FloatArray:
     return placed
 
 
-def latents(model: OptiMate, crystals: Sequence[Crystal]) -> tuple[FloatArray, IntArray]:
+def latents(model: SpectrumNetwork, crystals: Sequence[Crystal]) -> tuple[FloatArray, IntArray]:
     """Pooled vectors ``(k, d)`` and the indices ``(k,)`` of the crystals that they belong to.
 
     A crystal that the encoding does not cover, or to which the network gives no finite numbers, is left
@@ -110,7 +110,7 @@ def latents(model: OptiMate, crystals: Sequence[Crystal]) -> tuple[FloatArray, I
         finite = np.isfinite(pooled).all(axis=1)
         vectors.append(pooled[finite])
         seen += [i for i, is_finite in zip(graphs, finite, strict=True) if is_finite]
-    width = model.config.heads * model.config.attention_2
+    width = model.config.pooled_width
     together = np.concatenate([np.empty((0, width), dtype=np.float32), *vectors])
     return together.astype(np.float64), np.array(seen, dtype=np.int64)
 

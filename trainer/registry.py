@@ -30,7 +30,7 @@ from farm.errors import CheckpointError
 from trainer.card import PULL_FIX, Card, read_card, read_verified, verify
 
 if TYPE_CHECKING:
-    from trainer.optimate import OptiMate
+    from trainer.network import SpectrumNetwork
 
 Rung = Literal["ipa", "rpa"]
 RUNGS: tuple[Rung, ...] = ("ipa", "rpa")
@@ -73,11 +73,11 @@ class Registry:
             fix=f"Present: {', '.join(self.versions()) or 'none'}",
         )
 
-    def load(self, reference: str | Path | None = None, rung: Rung = "rpa") -> tuple[OptiMate, Card]:
+    def load(self, reference: str | Path | None = None, rung: Rung = "rpa") -> tuple[SpectrumNetwork, Card]:
         """The model of a rung, ready to predict, and the card. Raises CheckpointError."""
         return load_checkpoint(self.path(reference), rung)
 
-    def write(self, models: Mapping[Rung, OptiMate], card: Card) -> Card:
+    def write(self, models: Mapping[Rung, SpectrumNetwork], card: Card) -> Card:
         """A new version of these models; returns the card with its version and hashes."""
         from safetensors.torch import save
 
@@ -141,18 +141,18 @@ class Registry:
         return card
 
 
-def load_checkpoint(directory: Path, rung: Rung = "rpa") -> tuple[OptiMate, Card]:
+def load_checkpoint(directory: Path, rung: Rung = "rpa") -> tuple[SpectrumNetwork, Card]:
     """Model and card of one checkpoint directory; the bytes that were verified are those loaded."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    from trainer.optimate import OptiMate, OptiMateConfig
+    from trainer.architectures import build, config_from_dict
 
     card = read_card(directory)
     name = f"{rung}.safetensors"
     if name not in card.files:
         raise CheckpointError(f"{directory} holds no {rung.upper()} model", fix=PULL_FIX)
-    model = OptiMate(OptiMateConfig.from_dict(card.model))
+    model = build(config_from_dict(card.model))
     try:
         model.load_state_dict(load(read_verified(directory, card, name)))
     except (RuntimeError, SafetensorError) as error:
@@ -160,7 +160,7 @@ def load_checkpoint(directory: Path, rung: Rung = "rpa") -> tuple[OptiMate, Card
     return model.eval(), card
 
 
-def _contiguous(model: OptiMate) -> dict[str, Any]:
+def _contiguous(model: SpectrumNetwork) -> dict[str, Any]:
     return {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
 
 

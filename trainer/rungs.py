@@ -7,10 +7,12 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from trainer.architectures import new_model
 from trainer.card import Card
 from trainer.dataset import Dataset
 from trainer.fit import FROM_SCRATCH, TRANSFER, FitPlan, FitReport, fit
-from trainer.optimate import OptiMate, OptiMateConfig, new_model
+from trainer.network import NetworkConfig, SpectrumNetwork
+from trainer.optimate import OptiMateConfig
 from trainer.promotion import InUse
 from trainer.registry import Rung
 from trainer.split import DEFAULT_RULE, Split, SplitRule
@@ -32,7 +34,7 @@ class RefitPlan:
     base: FitPlan = FROM_SCRATCH
     transfer: FitPlan = TRANSFER
     base_growth: float = 1.5
-    model: OptiMateConfig = field(default_factory=OptiMateConfig)
+    model: NetworkConfig = field(default_factory=OptiMateConfig)
     rule: SplitRule = DEFAULT_RULE
 
 
@@ -45,7 +47,7 @@ def default_plan() -> RefitPlan:
 
 
 def fit_rung(
-    model: OptiMate,
+    model: SpectrumNetwork,
     rung: Rung,
     dataset: Dataset,
     split: Split,
@@ -85,7 +87,7 @@ def base_model(
     plan: RefitPlan,
     current: InUse | None,
     on_progress: RefitProgress | None,
-) -> tuple[OptiMate, Mapping[str, Any]]:
+) -> tuple[SpectrumNetwork, Mapping[str, Any]]:
     """The IPA model and its record: the parent's where it will do, else fitted from scratch."""
     if current is not None and may_reuse_base(current.card, dataset, split, plan):
         return current.ipa, {**current.card.base, "reused_from": current.card.version}

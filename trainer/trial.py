@@ -7,10 +7,12 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from farm.errors import InputError
+from trainer.architectures import new_model
 from trainer.dataset import Dataset
 from trainer.fit import FROM_SCRATCH, TRANSFER
 from trainer.metrics import score_ipa_as_rpa, score_model, summarise
-from trainer.optimate import OptiMateConfig, new_model
+from trainer.network import NetworkConfig
+from trainer.optimate import OptiMateConfig
 from trainer.refit import n_missing
 from trainer.rungs import fit_rung
 from trainer.split import DEFAULT_RULE, SplitRule, split_crystals
@@ -23,7 +25,7 @@ def trial(
     kind: Kind,
     changes: Mapping[str, Any],
     *,
-    config: OptiMateConfig | None = None,
+    config: NetworkConfig | None = None,
     rule: SplitRule = DEFAULT_RULE,
 ) -> dict[str, Any]:
     """Fit once and measure on the held-out materials; plain values.

@@ -77,9 +77,7 @@ def make_dataset(n_materials: int) -> Dataset:
 
 @pytest.fixture
 def small_config() -> OptiMateConfig:
-    return OptiMateConfig(
-        embedding=(8,), attention_1=8, attention_2=8, heads=2, output=(32,), n_energies=N_ENERGIES
-    )
+    return OptiMateConfig(embedding=(8,), attention=((8, 2), (8, 2)), output=(32,), n_energies=N_ENERGIES)
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from click.testing import CliRunner
 
 from farm.errors import CheckpointError, InputError
 from trainer import cli
+from trainer.architectures import new_model
 from trainer.card import Card
 from trainer.checkpoint_cli import checkpoints, pull
-from trainer.optimate import new_model
 from trainer.registry import Registry
 
 

@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from farm.errors import CheckpointError
+from trainer.architectures import new_model
 from trainer.card import Card, read_card, verify
 from trainer.graph import crystal_graph
-from trainer.optimate import new_model, predict_spectra
+from trainer.network import predict_spectra
 from trainer.registry import Registry
 
 
@@ -144,7 +145,7 @@ def test_missing_files_and_versions_say_what_there_is(registry, written):
 
 
 def test_weights_of_another_architecture_are_refused(registry, small_config):
-    wider = replace(small_config, attention_2=16)
+    wider = replace(small_config, attention=((8, 2), (16, 2)))
     card = registry.write({"rpa": new_model(small_config, 0)}, make_card(wider))
     with pytest.raises(CheckpointError, match="another architecture"):
         registry.load(card.version)

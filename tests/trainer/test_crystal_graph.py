@@ -12,7 +12,14 @@ from pymatgen.core import Element
 
 from farm.crystal import Crystal
 from farm.errors import CrystalError
-from trainer.graph import MAIN_GROUP_TABLE, crystal_graph, neighbour_list, node_features
+from trainer.graph import (
+    MAIN_GROUP_TABLE,
+    collate,
+    crystal_graph,
+    crystal_graphs,
+    neighbour_list,
+    node_features,
+)
 
 
 def loop_edges(crystal: Crystal, cutoff_angstrom: float = 5.0) -> list[tuple[int, int, float]]:
@@ -86,3 +93,43 @@ def test_other_elements_are_refused_by_name(element, rock_salt):
     with pytest.raises(CrystalError, match=element) as error:
         node_features(rock_salt(element, "O"))
     assert "main-group" in error.value.fix
+
+
+def test_shells_of_rock_salt(rock_salt):
+    graph = crystal_graph(rock_salt("Mg", "O", 4.2))
+    of_mg = graph.edge_index[1] == 0
+    # To O: 6 at a/2, 8 at a sqrt(3)/2, 24 at a sqrt(5)/2; to Mg: 12 at a/sqrt(2), 6 at a.
+    assert sorted(graph.edge_count[of_mg].tolist()) == [6, 6, 8, 12, 24]
+    assert torch.allclose(graph.edge_direction, torch.tensor([1 / 3] * 3 + [0.0] * 3), atol=1e-6)
+    assert float(graph.volume) == pytest.approx(4.2**3 / 4)
+
+
+def test_directions_of_a_shell_are_those_of_its_images(wurtzite):
+    graph = crystal_graph(wurtzite)
+    centres, neighbours, distances = neighbour_list(wurtzite)
+    frac, lattice = np.array(wurtzite.frac_coords), wurtzite.lattice
+    # The one bond of Al along z, and the three in its plane below.
+    pair = (graph.edge_index[1] == 0) & (graph.edge_index[0] == 2)
+    first = int(torch.nonzero(pair)[0])
+    bond = (frac[2] - frac[0]) @ lattice
+    assert float(graph.edge_count[first]) == 1
+    assert np.allclose(
+        graph.edge_direction[first], (bond / np.linalg.norm(bond)) ** 2 @ np.eye(3, 6), atol=1e-5
+    )
+    assert np.allclose(graph.edge_direction[:, :3].sum(axis=1), 1.0, atol=1e-5)
+    assert graph.edge_count.sum() == len(distances) == len(centres) == len(neighbours)
+
+
+def test_graphs_together_are_those_of_each(rock_salt, wurtzite):
+    lone = Crystal.from_dict(rock_salt("Mg", "O", 40.0).to_dict())
+    crystals = [wurtzite, lone, rock_salt("Ca", "O"), wurtzite]
+    together = crystal_graphs(crystals)
+    for graph, crystal in zip(together, crystals, strict=True):
+        alone = crystal_graph(crystal)
+        assert sorted(graph.keys()) == sorted(alone.keys())
+        assert all(torch.equal(graph[key], alone[key]) for key in alone.keys())  # noqa: SIM118  # not a dict
+    packed = collate(together)
+    assert packed.n_graphs == 4
+    assert packed.batch.tolist() == [0] * 4 + [1] * 2 + [2] * 2 + [3] * 4
+    assert torch.equal(packed.edge_index[:, -1], together[-1].edge_index[:, -1] + 8)
+    assert crystal_graphs([]) == []

@@ -21,9 +21,10 @@ from farm.queues import RANK, make_app
 from farm.result import LadderStep, Result
 from farm.settings import Settings
 from farm.store import StoreWriter
+from trainer.architectures import new_model
 from trainer.fit import FitPlan
 from trainer.graph import crystal_graph
-from trainer.optimate import new_model, pooled_vectors
+from trainer.network import pooled_vectors
 from trainer.ranking import latents, places, rank
 from trainer.refit import refit_dataset
 from trainer.registry import Registry

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from farm.spectrum import energy_grid_ev
+from trainer.architectures import new_model
 from trainer.card import verify
 from trainer.dataset import build_dataset
 from trainer.fit import FROM_SCRATCH, FitPlan
 from trainer.metrics import score_ipa_as_rpa, score_model, summarise
-from trainer.optimate import new_model
 from trainer.refit import RefitOutcome, refit_dataset, request_hash
 from trainer.registry import Registry
 from trainer.rungs import RefitPlan, default_plan, fit_rung, may_reuse_base
@@ -169,7 +169,7 @@ def test_base_of_another_split_plan_or_protocol_is_not_used(dataset_of, registry
     for change in (
         {"rule": SplitRule(salt="other")},
         {"base": replace(plan.base, lr=1e-4)},
-        {"model": replace(plan.model, heads=4)},
+        {"model": replace(plan.model, attention=((8, 4), (8, 4)))},
     ):
         assert not may_reuse_base(card, dataset, split, replace(plan, **change))
 

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from farm.errors import InputError
+from trainer.architectures import new_model
 from trainer.fit import FitPlan, fit
-from trainer.optimate import new_model, predict_spectra
+from trainer.network import predict_spectra
 from trainer.split import split_crystals
 
 PLAN = FitPlan(epochs=60, lr=1e-2, batch_size=16, threads=1)
