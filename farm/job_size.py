@@ -33,7 +33,7 @@ class JobSize:
     n_grid:            points of the density's grid in the compact cell
     n_kpoints_scf:     of the ground state; n_kpoints_probe: of the ladder of its cutoff
     n_kpoints:         of the response
-    n_g:               G vectors of the largest response block
+    n_g:               G vectors of the largest response block; 0: no local fields
     n_operations:      of the point group
     is_real:           there is a centre of inversion
     elongation:        longest over shortest edge of the compact cell

@@ -79,9 +79,11 @@ def _reduced_basis_s(size: JobSize, protocol: Protocol) -> float:
 
 
 def response_s(size: JobSize) -> float:
-    """The response on all rungs of its ladder, which cost one."""
-    pairs = size.n_filled * (size.n_bands - size.n_filled) * 1e-9
-    per_kpoint = _RESPONSE_S_PER_GIGA_WAVE * size.n_bands * size.n_waves * 1e-9 + pairs * (
-        _RESPONSE_S_PER_GIGA_PAIR_DENSITY * size.n_grid + _RESPONSE_S_PER_GIGA_OUTER * size.n_g**2
-    )
+    """The response on all rungs of its ladder, which cost one; without local fields no pair densities."""
+    per_kpoint = _RESPONSE_S_PER_GIGA_WAVE * size.n_bands * size.n_waves * 1e-9
+    if size.n_g:
+        pairs = size.n_filled * (size.n_bands - size.n_filled) * 1e-9
+        per_kpoint += pairs * (
+            _RESPONSE_S_PER_GIGA_PAIR_DENSITY * size.n_grid + _RESPONSE_S_PER_GIGA_OUTER * size.n_g**2
+        )
     return _RESPONSE_START_S + size.n_kpoints * per_kpoint

@@ -103,11 +103,14 @@ class BandsDone:
 
 @dataclass(frozen=True, kw_only=True)
 class ResponseDone:
-    """Where the ladder converged per direction (None: not), and the SC of its last step."""
+    """Where the ladder converged per direction (None: not), and the SC of its last step.
+
+    last_similarity: None where the ladder is IPA alone
+    """
 
     converged_gmax_mry: tuple[int | None, int | None, int | None]
     last_gmax_mry: int
-    last_similarity: tuple[float, float, float]
+    last_similarity: tuple[float, float, float] | None
 
 
 @dataclass(frozen=True, kw_only=True)

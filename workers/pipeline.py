@@ -58,11 +58,13 @@ class Plan:
     """All that the decisions depend on.
 
     reduced_basis: the bands are made in a reduced basis, as long as that does not fail
+    local_fields:  there is a ladder to converge; without, IPA is all that is wanted
     first_nbnd:    bands of the first band calculation
     """
 
     n_atoms: int
     reduced_basis: bool
+    local_fields: bool
     ladder: Ladder
     first_nbnd: int
     energy_window_ev: float
@@ -76,6 +78,7 @@ def make_plan(crystal: Crystal, protocol: Protocol, n_electrons: int) -> Plan:
     return Plan(
         n_atoms=crystal.n_atoms,
         reduced_basis=protocol.bands == "reduced-basis",
+        local_fields=not protocol.is_ipa_only,
         ladder=make_ladder(crystal, protocol),
         first_nbnd=estimate_nbnd(n_electrons, crystal.volume_angstrom3, protocol.energy_window_ev),
         energy_window_ev=protocol.energy_window_ev,
@@ -248,8 +251,9 @@ def _by_nscf(history: History, plan: Plan, scf: ScfStep) -> Step | Finished:
 
 
 def _judge(done: ResponseDone, plan: Plan) -> Finished:
-    if None not in done.converged_gmax_mry:
+    if not plan.local_fields or None not in done.converged_gmax_mry:
         return Finished(outcome=Outcome.DONE)
+    assert done.last_similarity is not None  # noqa: S101  # a ladder has steps, for the type checker
     missing = [
         f"{name} (SC {similarity:.3f})"
         for name, gmax, similarity in zip(

@@ -145,13 +145,13 @@ def ladder_steps(
 ) -> tuple[LadderStep, ...]:
     """The steps to keep: up to the largest converged cutoff, all where a direction is not converged.
 
-    step_similarity: SC of each step against the one before, shape ``(n_gmax - 1, 3)``
+    step_similarity: SC of each step against the one before, shape ``(n_gmax - 1, 3)``; none for IPA alone
     """
     reached = [gmax for gmax in converged_gmax_mry if gmax is not None]
     last = max(reached) if len(reached) == len(DIRECTIONS) else data.gmax_mry[-1]
     steps = []
     for i, gmax in enumerate(data.gmax_mry):
-        # The ladder holds at least IPA and one RPA step.
+        # A ladder with local fields holds at least IPA and one RPA step.
         if gmax > last and i > 1:
             break
         similarity = None
@@ -171,9 +171,8 @@ def response_done(
 ) -> ResponseDone:
     """The summary that the pipeline decides on."""
     x, y, z = converged_gmax_mry
-    last_x, last_y, last_z = (float(value) for value in step_similarity[-1])
-    return ResponseDone(
-        converged_gmax_mry=(x, y, z),
-        last_gmax_mry=data.gmax_mry[-1],
-        last_similarity=(last_x, last_y, last_z),
-    )
+    last = None
+    if len(data.gmax_mry) > 1:
+        last_x, last_y, last_z = (float(value) for value in step_similarity[-1])
+        last = (last_x, last_y, last_z)
+    return ResponseDone(converged_gmax_mry=(x, y, z), last_gmax_mry=data.gmax_mry[-1], last_similarity=last)

@@ -112,6 +112,43 @@ def test_spectra_are_those_of_a_dense_nscf_run(
     assert result.gap_indirect_ev == pytest.approx(fresh.gap_indirect_ev, abs=0.003)
 
 
+@pytest.mark.parametrize("way", ["reduced-basis", "nscf"])
+def test_ipa_alone_is_the_ipa_of_the_whole_ladder(
+    diamond: Crystal, pw_x: Path, tmp_path: Path, fresh: Result, way: str
+) -> None:
+    job = make_job(diamond, bands=way, gmax_max_mry=0)
+    result = compute(job, scratch=tmp_path, pseudo_dir=pw_x)
+    assert (result.outcome, result.reason, result.diagnosis) == (Outcome.DONE, "", "")
+    assert result.rpa is None
+    (step,) = result.ladder
+    assert (step.gmax_mry, step.n_g, step.step_similarity) == (0, 1, None)
+    assert result.gmax_converged_mry == (None, None, None)
+    # Band structure, gaps and cost are those of any job.
+    assert [usage.stage for usage in result.stages] == list(Stage)
+    assert (result.band_structure is None) == (way == "nscf")
+    assert result.gap_indirect_ev == pytest.approx(fresh.gap_indirect_ev, abs=0.003)
+    assert Result.unpack(result.pack()).rpa is None
+    assert list(tmp_path.iterdir()) == []
+    if way == "reduced-basis":
+        assert fresh.ipa is not None
+        np.testing.assert_allclose(step.eps, fresh.ipa.eps, rtol=1e-4, atol=1e-4)
+    else:
+        assert _distance(result, fresh) < 1e-3
+
+
+def test_a_metal_and_a_kgrid_end_alike_without_local_fields(
+    diamond: Crystal, pw_x: Path, tmp_path: Path
+) -> None:
+    metal = compute(make_job(diamond, gmax_max_mry=0, metal_gap_ev=20.0), scratch=tmp_path, pseudo_dir=pw_x)
+    assert (metal.outcome, metal.diagnosis, metal.ladder) == (Outcome.METAL, "small_gap", ())
+    converged = make_job(diamond, gmax_max_mry=0, kgrid="converged", kgrid_similarity=0.5)
+    result = compute(converged, scratch=tmp_path, pseudo_dir=pw_x)
+    # The grids are judged by their IPA spectra.
+    assert len(result.parameters["kgrids"]) >= 2
+    assert result.outcome is Outcome.DONE
+    assert len(result.ladder) == 1
+
+
 def test_nothing_of_the_reduced_basis_is_left_on_disk(diamond: Crystal, pw_x: Path, tmp_path: Path) -> None:
     wavefunctions: list[int] = []
 

@@ -55,6 +55,12 @@ def test_an_accepted_step_agrees_with_the_last_one() -> None:
     assert verdict.converged_gmax_mry == (6000, 6000, 6000)
 
 
+def test_ipa_alone_has_nothing_to_converge() -> None:
+    verdict = judge_ladder((0,), ladder(), ENERGIES, 0.9)
+    assert verdict.step_similarity == ()
+    assert verdict.converged_gmax_mry == (None, None, None)
+
+
 def test_directions_are_judged_one_by_one() -> None:
     verdict = judge_ladder(GMAX, ladder(0.4, 0.3, 0.2, 0.15, directions=(2,)), ENERGIES, 0.9)
     assert verdict.converged_gmax_mry == (4000, 4000, None)

@@ -31,6 +31,7 @@ from workers.pipeline import Finished, Plan, next_step
 PLAN = Plan(
     n_atoms=2,
     reduced_basis=False,
+    local_fields=True,
     ladder=Ladder(cutoffs_ry=(40,), kgrids=((4, 4, 4),), tolerance_ev=None),
     first_nbnd=20,
     energy_window_ev=25.0,
@@ -151,6 +152,17 @@ def test_reduced_basis_needs_the_potential_and_then_gives_everything() -> None:
     assert next_step([GOOD_SCF, POTENTIAL], REDUCED) == SpectraStep(ground_state=SCF)
     end = next_step([GOOD_SCF, POTENTIAL, spectra(response=CONVERGED)], REDUCED)
     assert end == Finished(outcome=Outcome.DONE)
+
+
+@pytest.mark.parametrize("way", ["nscf", "reduced-basis"])
+def test_ipa_alone_is_done_without_a_ladder(way: str) -> None:
+    ipa = ResponseDone(converged_gmax_mry=(None, None, None), last_gmax_mry=0, last_similarity=None)
+    alone = replace(PLAN if way == "nscf" else REDUCED, local_fields=False)
+    if way == "nscf":
+        last: list[tuple[Step, Done]] = [bands(20, 26.0), (response(None, None, None)[0], ipa)]
+    else:
+        last = [POTENTIAL, spectra(response=ipa)]
+    assert next_step([GOOD_SCF, *last], alone) == Finished(outcome=Outcome.DONE)
 
 
 def test_metal_in_the_reduced_basis() -> None:

@@ -97,6 +97,21 @@ def test_unconverged_ladder_is_kept_whole(data: ResponseData) -> None:
     assert (done.last_gmax_mry, done.last_similarity) == (6000, (0.99, 0.99, 0.98))
 
 
+def test_ipa_alone_is_a_ladder_of_one(data: ResponseData) -> None:
+    protocol = PROTOCOL.ipa_only()
+    alone = replace(data, gmax_mry=(0,), n_g=(1,), eps=data.eps[:1])
+    assert fault(alone, protocol) is None
+    assert fault(alone, protocol, whole_ladder=False) is None
+    # Neither is the answer to the other.
+    assert "cutoffs" in str(fault(data, protocol))
+    assert "cutoffs" in str(fault(data, protocol, whole_ladder=False))
+    assert "cutoffs" in str(fault(alone, PROTOCOL))
+    assert "cutoffs" in str(fault(alone, PROTOCOL, whole_ladder=False))
+    (step,) = ladder_steps(alone, (), (None, None, None))
+    assert (step.gmax_mry, step.n_g, step.step_similarity) == (0, 1, None)
+    assert response_done(alone, (), (None, None, None)).last_similarity is None
+
+
 @pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 cut off"])
 def test_file_that_is_absent_or_cut_off(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "response.npz"

@@ -125,7 +125,10 @@ def test_killed_job_resumes_with_equal_records(tmp_path: Path) -> None:
     assert not (tmp_path / JOB).exists()
 
 
-@pytest.mark.parametrize("response", [None, _response_record().done])
+_IPA_ALONE = ResponseDone(converged_gmax_mry=(None, None, None), last_gmax_mry=0, last_similarity=None)
+
+
+@pytest.mark.parametrize("response", [None, _response_record().done, _IPA_ALONE])
 def test_job_in_the_reduced_basis_resumes_with_equal_records(
     tmp_path: Path, response: ResponseDone | None
 ) -> None:

@@ -27,7 +27,8 @@ _ORDERING: dict[GreenFunction, str] = {"time-ordered": "T", "retarded": "R"}
 class YamboInput:
     """The RPA response at q -> 0 along one direction, from all bands of SAVE.
 
-    gmax_mry:       size of the response block as |G|^2, mRy; yambo rounds it up to a closed shell
+    gmax_mry:       size of the response block as |G|^2, mRy; yambo rounds it up to a closed shell: 0 is one
+                    G vector, no local fields
     direction:      of the electric field, Cartesian
     nbnd:           bands of SAVE
     energy_max_ev:  end of the photon energies, which start at 0

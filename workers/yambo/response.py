@@ -73,7 +73,7 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Rung:
-    """A finished run, which gives two rungs.
+    """A finished run, which gives two rungs; without local fields both are IPA.
 
     block_mry: what Gmax was rounded up to
     """
@@ -126,6 +126,8 @@ class YamboResponse:
     def _ladder(self, axis: int) -> dict[int, RungResult]:
         gmax_mry = self.request.protocol.gmax_mry
         threshold = self.request.protocol.similarity_threshold
+        if len(gmax_mry) == 1:
+            return {gmax_mry[0]: self._rung(axis, gmax_mry[0]).ipa}
         rung = self._rung(axis, gmax_mry[1])
         done = {gmax_mry[0]: rung.ipa, gmax_mry[1]: rung.rpa}
         while (gmax := next_gmax(done, gmax_mry, self._energies_ev, threshold)) is not None:

@@ -64,6 +64,18 @@ def test_job_is_the_native_one_but_for_its_engine(
         np.testing.assert_allclose(result.gap_direct_ev or 0, native.gap_direct_ev or 1, atol=1e-3)
 
 
+def test_job_without_local_fields_brings_ipa_alone(
+    engine: Callable[[str], str], diamond: Crystal, pw_x: Path, tmp_path: Path
+) -> None:
+    engine("C")
+    result = compute(_job(diamond, gmax_max_mry=0), scratch=tmp_path / "scratch", pseudo_dir=pw_x)
+    assert (result.outcome, result.reason) == (Outcome.DONE, "")
+    assert result.ipa is not None
+    assert result.rpa is None
+    assert [step.gmax_mry for step in result.ladder] == [0]
+    assert [usage.stage for usage in result.stages] == list(Stage)
+
+
 def test_failed_job_keeps_reports_and_diagnosis(
     stand_in: Callable[..., None], diamond: Crystal, pw_x: Path, tmp_path: Path
 ) -> None:

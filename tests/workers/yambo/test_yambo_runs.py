@@ -14,7 +14,8 @@ from farm.crystal import Crystal
 from farm.errors import CalculationError, CrystalError, LeaseLostError, ResourceError
 from farm.protocol import Protocol
 from tests.workers.yambo.conftest import LAYERED_PROTOCOL, PROTOCOL
-from workers.responses import judge
+from workers.history import ResponseDone
+from workers.responses import judge, read_response
 from workers.spectra import load_response
 from workers.yambo.inputs import parse_input
 from workers.yambo.response import Request, YamboResponse, save_response
@@ -48,6 +49,31 @@ def test_cubic_crystal_takes_one_direction(
     assert (read.gmax_mry, read.n_g) == (data.gmax_mry, data.n_g)
     if which == "stand-in":
         assert data.eps[1, 0, 0].real == pytest.approx(5.645, abs=0.01)
+
+
+def test_ipa_alone_is_one_run_a_direction(
+    engine: Callable[[str], str], make_request: MakeRequest, layered: Crystal
+) -> None:
+    which = engine("BN")
+    response = YamboResponse(make_request(layered, LAYERED_PROTOCOL.ipa_only()))
+    data = response.run()
+    assert (data.gmax_mry, data.n_g) == ((0,), (1,))
+    assert data.eps.shape == (1, 3, 2001)
+    assert np.array_equal(data.eps[:, 0], data.eps[:, 1])
+    # mpirun, the set-up, and one run in the plane and one along z.
+    assert response.usage.attempts == 4
+    directory = response.request.directory
+    assert sorted(path.name for path in directory.glob("*-*-1")) == ["x-0-1", "z-0-1"]
+    _, entries = parse_input((directory / "x-0-1" / "yambo.in").read_text())
+    assert entries["NGsBlkXd"] == (0, "mRy")
+    save_response(directory / "response.npz", data)
+    done = read_response(directory, LAYERED_PROTOCOL.ipa_only(), whole_ladder=False)
+    assert isinstance(done, ResponseDone)
+    assert done.last_similarity is None
+    if which == "stand-in":
+        # The recorded runs give both rungs.
+        whole = YamboResponse(make_request(layered, LAYERED_PROTOCOL)).run()
+        assert np.array_equal(data.eps[0], whole.eps[0])
 
 
 def test_layered_crystal_takes_two_directions(
