@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from farm.errors import CheckpointError
 
-CARD_FORMAT = 1
+Rung = Literal["ipa", "rpa"]
+RUNGS: tuple[Rung, ...] = ("ipa", "rpa")
+
+# 1: one width a layer of attention, and one number of heads. Older formats stay readable; a field that
+# is added with a default needs no new one.
+CARD_FORMAT = 2
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 PULL_FIX = "Copy it again with `farm pull`, or take another from `farm checkpoints list`"
 
 
@@ -22,15 +30,18 @@ class Card:
     version:         name of its directory; empty until it is written
     parent:          the version that was `latest` when it was fitted, None for the first
     created:         ISO 8601 with time zone
-    n_train:         materials the models have learnt from, those that stopped them early included
-    model:           the architecture, fields of ``OptiMateConfig``
+    n_train:         materials the models have learnt from, those that stopped them early included;
+                     None where nobody said (imported weights)
+    model:           the architecture: fields of its configuration
     energy_max_ev:   end of the photon energy grid, eV; it starts at 0
-    base, transfer:  per fit: plan, number and hash of its materials, epochs, losses
+    base, transfer:  per fit: plan, number and hash of its materials, epochs, losses; of imported
+                     weights ``imported``: name, SHA-256 and layout of their file
     dataset:         hash and number of rows, and of each part of the split
     split:           hash of the rule, and the compositions that were held out
     protocol_hashes: protocols of the spectra
     metrics:         ``rpa``, ``ipa`` (each model against its own rung), ``ipa_as_rpa`` (the
-                     calculated IPA spectrum taken for the RPA one: the mark to beat)
+                     calculated IPA spectrum taken for the RPA one: the mark to beat); a model that
+                     nobody measured has no entry
     held_out:        per material: id, formula, SC of the model, SC of ``ipa_as_rpa``
     software:        versions of what fitted it
     files:           SHA-256 of each file beside the card
@@ -40,7 +51,7 @@ class Card:
     format: int = CARD_FORMAT
     parent: str | None
     created: str
-    n_train: int
+    n_train: int | None
     model: Mapping[str, Any]
     energy_max_ev: float
     base: Mapping[str, Any]
@@ -56,13 +67,23 @@ class Card:
     @property
     def digest(self) -> str:
         """SHA-256 of everything but the version, which carries its first six digits."""
-        content = {key: value for key, value in asdict(self).items() if key != "version"}
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return _digest(asdict(self))
 
     @property
-    def median_sc(self) -> float:
-        """Of the RPA model on the materials held out when it was fitted."""
-        return float(self.metrics["rpa"]["median_sc"])
+    def median_sc(self) -> float | None:
+        """Of the RPA model on the materials held out when it was fitted; None: it was not measured."""
+        found = self.metrics.get("rpa", {}).get("median_sc")
+        return None if found is None else float(found)
+
+    @property
+    def rungs(self) -> tuple[Rung, ...]:
+        """The rungs it has a model of, the lowest first."""
+        return tuple(rung for rung in RUNGS if f"{rung}.safetensors" in self.files)
+
+    @property
+    def imported(self) -> bool:
+        """Whether its weights came from a file of somebody else's and not from a fit of a farm."""
+        return "imported" in self.base or "imported" in self.transfer
 
     def dumps(self) -> str:
         """The text of ``card.json``."""
@@ -70,32 +91,76 @@ class Card:
 
     @classmethod
     def loads(cls, text: str, *, origin: str) -> Card:
-        """The inverse of :meth:`dumps`. Raises CheckpointError naming where it came from."""
+        """The inverse of :meth:`dumps`, of older formats too. Raises CheckpointError naming the origin."""
+        return cls._from_data(_parsed(text, origin), origin)
+
+    @classmethod
+    def _from_data(cls, data: Mapping[str, Any], origin: str) -> Card:
         try:
-            data = json.loads(text)
-            if data.get("format") != CARD_FORMAT:
-                raise ValueError(f"format {data.get('format')}, expected {CARD_FORMAT}")
+            data = _upgraded(data)
             known = {f.name for f in fields(cls)}
-            if set(data) != known:
-                raise ValueError(f"fields {', '.join(sorted(set(data) ^ known))}")
+            needed = {f.name for f in fields(cls) if f.default is f.default_factory is MISSING}
+            if wrong := (set(data) - known) | (needed - set(data)):
+                raise ValueError(f"fields {', '.join(sorted(wrong))}")
+            for name in ("model", "base", "transfer", "dataset", "split", "metrics", "software", "files"):
+                if not isinstance(data.get(name, {}), dict):
+                    raise ValueError(f"{name} is not an object")
             tuples = {key: tuple(data[key]) for key in ("protocol_hashes", "held_out")}
             return cls(**{**data, **tuples})
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise CheckpointError(f"{origin}: not a checkpoint card: {error}", fix=PULL_FIX) from error
+
+
+def _parsed(text: str, origin: str) -> Mapping[str, Any]:
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{origin}: not a checkpoint card: {error}", fix=PULL_FIX) from error
+    if not isinstance(data, dict):
+        raise CheckpointError(f"{origin}: not a checkpoint card", fix=PULL_FIX)
+    return data
+
+
+def _digest(data: Mapping[str, Any]) -> str:
+    content = {key: value for key, value in data.items() if key != "version"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _upgraded(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The same card in the present format."""
+    number = data.get("format")
+    if not isinstance(number, int) or not 1 <= number <= CARD_FORMAT:
+        raise ValueError(f"format {number}, this version of farm knows 1 to {CARD_FORMAT}")
+    if number == 1 and "heads" in data["model"]:
+        model = {"architecture": "optimate", **data["model"]}
+        heads = model.pop("heads")
+        model["attention"] = [[model.pop(f"attention_{layer}"), heads] for layer in (1, 2)]
+        data = {**data, "model": model}
+    return {**data, "format": CARD_FORMAT}
+
+
+def parse_card(text: str, *, origin: str) -> Card:
+    """A card, checked against the digits in its version. Raises CheckpointError naming the origin."""
+    data = _parsed(text, origin)
+    card = Card._from_data(data, origin)
+    # Of what is written, whatever its format: an upgraded card has another digest.
+    if not str(card.version).endswith(f"-{_digest(data)[:6]}"):
+        raise CheckpointError(f"{origin}: was altered after it was written", fix=PULL_FIX)
+    if not all(_FILE_NAME.fullmatch(name) and name != "card.json" for name in card.files):
+        raise CheckpointError(f"{origin}: names files outside its directory", fix=PULL_FIX)
+    if not all(_SHA256.fullmatch(str(value)) for value in card.files.values()):
+        raise CheckpointError(f"{origin}: a file has no SHA-256", fix=PULL_FIX)
+    return card
 
 
 def read_card(directory: Path) -> Card:
     """The card of a checkpoint, checked against the digits in its version. Raises CheckpointError."""
     path = directory / "card.json"
     try:
-        card = Card.loads(path.read_text(encoding="utf-8"), origin=str(path))
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{path}: cannot be read: {error}", fix=PULL_FIX) from error
-    if not card.version.endswith(f"-{card.digest[:6]}"):
-        raise CheckpointError(f"{path}: was altered after it was written", fix=PULL_FIX)
-    if any(Path(name).name != name or name.startswith(".") for name in card.files):
-        raise CheckpointError(f"{path}: names files outside its directory", fix=PULL_FIX)
-    return card
+    return parse_card(text, origin=str(path))
 
 
 def verify(directory: Path) -> Card:

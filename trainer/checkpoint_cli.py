@@ -56,9 +56,10 @@ def list_checkpoints(ctx: click.Context, as_json: bool) -> None:
     for card in cards if not as_json else ():
         mark = "*" if card.version == latest else " "
         created = card.created[:16].replace("T", " ")
+        learnt = "        imported" if card.n_train is None else f"{card.n_train:6d} materials"
+        measured = "not measured" if card.median_sc is None else f"held-out median SC {card.median_sc:.3f}"
         click.echo(
-            f"{mark} {card.version}  {created} UTC  {card.n_train:6d} materials  "
-            f"held-out median SC {card.median_sc:.3f}"
+            f"{mark} {card.version}  {created} UTC  {learnt}  {measured}  from {card.parent or 'none'}"
         )
     if not cards:
         click.echo("no checkpoint yet", err=True)

@@ -109,7 +109,7 @@ def refit_dataset(
     if card is None:
         card = _fit_and_write(dataset, split, registry, now, plan, current, on_progress)
     before = median_sc_in_use(current, card, dataset, split)
-    promoted = before is None or card.median_sc >= before
+    promoted = before is None or (card.median_sc is not None and card.median_sc >= before)
     if promoted:
         registry.promote(card.version)
     against = "" if before is None else f", {before:.3f} before"

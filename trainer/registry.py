@@ -24,16 +24,16 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from farm.errors import CheckpointError
-from trainer.card import PULL_FIX, Card, read_card, read_verified, verify
+from trainer.card import PULL_FIX, RUNGS, Card, Rung, read_card, read_verified, verify
 
 if TYPE_CHECKING:
     from trainer.network import SpectrumNetwork
 
-Rung = Literal["ipa", "rpa"]
-RUNGS: tuple[Rung, ...] = ("ipa", "rpa")
+__all__ = ["RUNGS", "Registry", "Rung", "load_checkpoint"]
+
 _VERSION = re.compile(r"(\d{4,})-([0-9a-f]{6})")
 
 

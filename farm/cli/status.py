@@ -75,16 +75,26 @@ def current_checkpoint(settings: Settings) -> dict[str, Any] | None:
         return None
     try:
         card = json.loads((latest / "card.json").read_text(encoding="utf-8"))
+        # Weights that were imported say neither.
+        n_train, measured = card["n_train"], card["metrics"].get("rpa")
         return {
             "version": str(card["version"]),
-            "trained_on": int(card["n_train"]),
-            "median_sc": float(card["metrics"]["rpa"]["median_sc"]),
+            "trained_on": None if n_train is None else int(n_train),
+            "median_sc": None if measured is None else float(measured["median_sc"]),
         }
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"the checkpoint in use, {latest.readlink()}, is damaged",
             fix="Choose another from `farm checkpoints list` with `farm checkpoints promote`",
         ) from error
+
+
+def model_line(checkpoint: dict[str, Any]) -> str:
+    """What :func:`current_checkpoint` found, in one line."""
+    n_spectra, median_sc = checkpoint["trained_on"], checkpoint["median_sc"]
+    learnt = "imported" if n_spectra is None else f"{n_spectra} spectra"
+    measured = "not measured" if median_sc is None else f"held-out median SC {median_sc:.3f}"
+    return f"{checkpoint['version']}, {learnt}, {measured}"
 
 
 @click.command()
@@ -175,8 +185,7 @@ def render(document: dict[str, Any]) -> Group:
         table.add_row("", progress(hours, sum(worker["slots"] for worker in document["workers"])))
     checkpoint = document["checkpoint"]
     if checkpoint:
-        version, n_spectra = checkpoint["version"], checkpoint["trained_on"]
-        model = f"{version}, {n_spectra} spectra, held-out median SC {checkpoint['median_sc']:.3f}"
+        model = model_line(checkpoint)
     else:
         damage = document["checkpoint_damage"]
         model = f"[red]{escape(damage)}" if damage else "no checkpoint yet"

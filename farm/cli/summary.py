@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from farm.cli.figures import Drawn, draw_page
-from farm.cli.status import current_checkpoint
+from farm.cli.status import current_checkpoint, model_line
 from farm.console import screen
 from farm.job import Outcome
 from farm.settings import Settings
@@ -37,10 +37,7 @@ def closing_screen(settings: Settings, wall_s: float) -> None:
         console.print(f"figure {figure}")
     console.print(f"store  {settings.store_path}")
     if checkpoint := current_checkpoint(settings):
-        console.print(
-            f"model  {checkpoint['version']}: {checkpoint['trained_on']} spectra, "
-            f"held-out median SC {checkpoint['median_sc']:.3f}"
-        )
+        console.print(f"model  {model_line(checkpoint)}")
 
 
 def materials_table(rows: list[StoredRow]) -> Table:

@@ -116,6 +116,8 @@ def test_altered_weights_are_refused_everywhere(registry, written, tmp_path):
         (lambda card: card | {"format": 99}, "format 99"),
         (lambda card: {k: v for k, v in card.items() if k != "metrics"}, "metrics"),
         (lambda card: [card], "not a checkpoint card"),
+        (lambda card: card | {"metrics": 3}, "metrics is not an object"),
+        (lambda card: card | {"surprise": 1}, "surprise"),
     ],
 )
 def test_altered_cards_are_refused(change, message, registry, written):
@@ -125,9 +127,10 @@ def test_altered_cards_are_refused(change, message, registry, written):
         registry.load()
 
 
-def test_a_card_cannot_name_files_elsewhere(registry, written):
+@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", ".hidden", "card.json", "a/b", ""])
+def test_a_card_cannot_name_files_elsewhere(name, registry, written):
     path = registry.directory / written[-1] / "card.json"
-    card = replace(read_card(path.parent), files={"../secret": "0" * 64})
+    card = replace(read_card(path.parent), files={name: "0" * 64})
     path.write_text(replace(card, version=f"0003-{card.digest[:6]}").dumps())
     with pytest.raises(CheckpointError, match="outside its directory"):
         verify(path.parent)
@@ -199,3 +202,38 @@ def test_pull_copies_verified_and_replaces_nothing_unasked(registry, written, tm
     other.promote(written[-1])
     one, two = (r.load()[0].state_dict() for r in (registry, other))
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_checkpoint_of_the_first_format_predicts_as_it_did(rock_salt):
+    first = Registry(Path(__file__).parent / "checkpoint_format_1")
+    card = verify(first.path())
+    assert (card.version, card.n_train, card.rungs) == ("0001-8fa1fd", 12, ("ipa", "rpa"))
+    assert card.median_sc == pytest.approx(0.0547, abs=1e-4)
+    # Im eps of MgO at 20 eV in 20 steps, by the code that wrote it.
+    expected = {
+        "ipa": {1: 0.0700983926653862, 5: 0.37167441844940186, 14: 0.03531116992235184, 20: 0.0},
+        "rpa": {1: 0.08972686529159546, 5: 0.3940938711166382, 14: 0.034448347985744476, 20: 0.0},
+    }
+    for rung, values in expected.items():
+        model, _ = first.load(rung=rung)
+        spectrum = predict_spectra(model, [crystal_graph(rock_salt("Mg", "O", 4.21))])[0]
+        for step, value in values.items():
+            assert float(spectrum[step]) == pytest.approx(value, abs=1e-6)
+
+
+def test_a_checkpoint_of_the_first_format_is_copied_as_it_is_and_still_proven(tmp_path):
+    first = Registry(Path(__file__).parent / "checkpoint_format_1")
+    other = Registry(tmp_path)
+    card = other.pull(first.directory)
+    assert (other.path() / "card.json").read_bytes() == (first.path() / "card.json").read_bytes()
+    text = (other.path() / "card.json").read_text()
+    (other.path() / "card.json").write_text(text.replace('"heads": 3', '"heads": 4'))
+    with pytest.raises(CheckpointError, match="altered"):
+        other.load(card.version)
+
+
+def test_a_card_that_nobody_measured_says_so(registry, small_config):
+    models = {"ipa": new_model(small_config, 0)}
+    card = replace(make_card(small_config), n_train=None, metrics={}, base={"imported": {}}, held_out=())
+    found = read_card(registry.directory / registry.write(models, card).version)
+    assert (found.median_sc, found.n_train, found.imported, found.rungs) == (None, None, True, ("ipa",))
