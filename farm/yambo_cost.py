@@ -4,7 +4,7 @@ Ground state as :mod:`farm.native_cost` has it, the bands at every point of the 
 response as two rungs along each inequivalent direction, fitted by non-negative least squares of relative
 errors to 16 runs on nine crystals (YAMBO 5.2.4, one rank): 0.5 to 1.4 times the measured seconds. Memory as
 its workers estimate it, 0.9 to 1.3 times that of 24 runs. Without local fields it is one run along each
-direction, which takes the dipoles alone: 11 such runs measured 0.3 to 1.2 times the estimate.
+direction, which takes the dipoles alone: 11 such runs measured 0.35 to 1.2 times the estimate.
 """
 
 from __future__ import annotations

@@ -59,6 +59,35 @@ def test_more_work_is_predicted_to_cost_more(
     assert predict_cost(silicon, _with(**changes)).cpu_s[stage] > predict_cost(silicon, DEMO).cpu_s[stage]
 
 
+@pytest.mark.parametrize("engine", list(Engine))
+def test_without_local_fields_only_the_response_costs_less(
+    bundled: dict[str, Crystal], engine: Engine
+) -> None:
+    whole = _with(bands="nscf", response_kppa=1500)
+    for crystal in bundled.values():
+        with_fields = predict_cost(crystal, whole, engine)
+        alone = predict_cost(crystal, whole.ipa_only(), engine)
+        for stage in (Stage.GROUND_STATE, Stage.BANDS):
+            assert alone.cpu_s[stage] == with_fields.cpu_s[stage]
+        assert 0 < alone.cpu_s[Stage.RESPONSE] < with_fields.cpu_s[Stage.RESPONSE]
+        assert alone.memory_mb[Stage.RESPONSE] < with_fields.memory_mb[Stage.RESPONSE]
+        # There is no block whose size could matter.
+        larger = whole.model_copy(update={"gmax_step_mry": 4000, "gmax_max_mry": 20000})
+        assert predict_cost(crystal, larger.ipa_only(), engine) == alone
+
+
+# Response stage of jobs without local fields, one core (benchmarks/ipa_only.py).
+@pytest.mark.parametrize(
+    ("name", "kppa", "measured_s"),
+    [("MgO", 500, 0.87), ("LiN3", 1500, 1.74), ("Se-trigonal", 500, 2.26), ("Se-trigonal", 1500, 4.37)],
+)
+def test_response_without_local_fields_is_what_was_measured(
+    bundled: dict[str, Crystal], name: str, kppa: int, measured_s: float
+) -> None:
+    predicted_s = predict_cost(bundled[name], _with(gmax_max_mry=0, response_kppa=kppa)).cpu_s
+    assert predicted_s[Stage.RESPONSE] == pytest.approx(measured_s, rel=0.3)
+
+
 def test_cell_of_the_same_lattice_costs_the_same_ground_state(bundled: dict[str, Crystal]) -> None:
     silicon = bundled["Si"]
     a, b, c = silicon.lattice

@@ -7,7 +7,7 @@ import pytest
 from farm.cost import predict_cost
 from farm.crystal import Crystal
 from farm.protocol import PRESETS, Protocol
-from farm.stage import Engine
+from farm.stage import Engine, Stage
 
 COARSE = PRESETS["demo"].model_copy(update={"response_kppa": 128, "bands": "nscf"})
 
@@ -42,3 +42,13 @@ def test_within_a_factor_of_three(crystal: Crystal, protocol: Protocol, measured
     predicted_s = predict_cost(crystal, protocol, Engine.YAMBO).total_cpu_s
     assert measured_s / 3 < predicted_s < measured_s * 3
     assert predicted_s > predict_cost(crystal, protocol).total_cpu_s
+
+
+# p2y, set-up and one run along one direction of a block of one G vector, YAMBO 5.2.4, one rank.
+@pytest.mark.parametrize(("name", "edge", "measured_s"), [("C", 3.567, 8.4), ("Si", 5.43, 17.6)])
+def test_response_without_local_fields_is_what_was_measured(
+    name: str, edge: float, measured_s: float
+) -> None:
+    protocol = Protocol(response_kppa=1024, bands="nscf", gmax_max_mry=0)
+    predicted_s = predict_cost(_fcc(name, edge), protocol, Engine.YAMBO).cpu_s[Stage.RESPONSE]
+    assert predicted_s == pytest.approx(measured_s, rel=0.5)
