@@ -1,9 +1,9 @@
 """What a job without local fields costs, against the whole ladder.
 
-Baseline, in the same run: the same job with its local fields. User + system CPU seconds of one core, medians
-of --repeats runs of each, in turn. `response` is that stage alone, `predicted` the ratio of the whole jobs
-that the cost estimate gives before anything is measured. dIPA: largest difference of the IPA eps of both, over
-the largest Im eps.
+Baseline, in the same run: the same job with its local fields. User + system CPU seconds of one core,
+medians of --repeats runs of each, in turn. `response` is that stage alone, `predicted` the ratio of the
+whole jobs that the cost estimate gives before anything is measured. dIPA: largest difference of the IPA
+eps of both, over the largest Im eps.
 
     python benchmarks/ipa_only.py [--repeats 3] [--paper-too]
 """
