@@ -107,7 +107,8 @@ class Result:
     reason:              one sentence, for every outcome but done
     diagnosis:           its name, a word of the catalogue; "" for done and in results of older versions
     advice:              what a person does about it; "" where there is nothing to do
-    ladder:              every step of the local-field ladder; the first is IPA, the last is RPA
+    ladder:              every step of the local-field ladder; the first is IPA, the last is RPA; IPA alone
+                         under a protocol without local fields
     gmax_converged_mry:  per direction x, y, z the cutoff at which the ladder converged; None: not
     gap_indirect_ev:     on the spectra's k-grid
     band_structure:      None where the protocol asks for none, and in results of older versions

@@ -63,7 +63,7 @@ def compare(ctx: click.Context, material: str, ranks: int, plot: Path | None, as
     stored = stored_result(settings, material)
     if stored is None:
         raise InputError(f"no result of {material} in the store", fix="`farm jobs` lists what is finished")
-    if len(stored.ladder) < 2:
+    if not stored.ladder:
         reason = f": {stored.outcome.value}, {stored.reason}" if stored.reason else ""
         raise InputError(f"{stored.crystal.material_id} has no spectra to compare{reason}")
     other = _computed(stored, settings, ranks)
@@ -101,7 +101,7 @@ def _computed(stored: Result, settings: Settings, ranks: int) -> OtherEngine:
         except LeaseLostError as error:  # by a signal: nobody else can have taken it
             raise click.Abort from error
         result = other.result
-        if len(result.ladder) > 1 and result.outcome in (Outcome.DONE, Outcome.UNCONVERGED):
+        if result.ladder and result.outcome in (Outcome.DONE, Outcome.UNCONVERGED):
             return other
         kept = settings.scratch_dir / "failed" / result.job_id
         texts = Path(scratch) / "failed" / result.job_id

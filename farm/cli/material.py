@@ -31,6 +31,7 @@ def material_document(result: Result) -> dict[str, Any]:
         "advice": result.advice,
         "engine": result.engine.value,
         "protocol_hash": result.protocol_hash,
+        "rungs": [name for name, eps in (("ipa", result.ipa), ("rpa", result.rpa)) if eps is not None],
         "gap_indirect_ev": result.gap_indirect_ev,
         "gap_direct_ev": result.gap_direct_ev,
         "band_structure": {"n_points": bands.n_points, "n_bands": bands.n_bands} if bands else None,
@@ -61,8 +62,10 @@ def print_material(document: dict[str, Any]) -> None:
     facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     facts.add_column(no_wrap=True)
     facts.add_column(overflow="fold")  # a hash that is cut cannot be compared
+    # Without local fields there was nothing to converge.
+    hidden = _TABLES if "rpa" in document.get("rungs", ("rpa",)) else (*_TABLES, "gmax_converged_mry")
     for name, value in document.items():
-        if name not in _TABLES and value not in (None, "", {}):
+        if name not in hidden and value not in (None, "", {}, []):
             facts.add_row(f"[bold]{name}", escape(_inline(value)))
     steps = document.get("steps")
     if steps:

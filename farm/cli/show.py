@@ -115,6 +115,6 @@ def _queued(settings: Settings, name: str) -> dict[str, Any]:
 def _plot(result: Result, path: Path) -> None:
     from farm.cli.figures import Drawn, draw_material
 
-    if result.ipa is None or result.rpa is None:
+    if result.ipa is None:
         raise InputError(f"{result.crystal.material_id} has no spectra to plot: {result.reason}")
     draw_material(Drawn(material_id=result.crystal.material_id, ipa=result.ipa, rpa=result.rpa), path)

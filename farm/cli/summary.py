@@ -63,20 +63,22 @@ def materials_table(rows: list[StoredRow]) -> Table:
 
 
 def page_of_spectra(store: Store, rows: list[StoredRow], path: Path) -> bool:
-    """Draw the materials with both rungs; False when there are none."""
-    both = [row for row in rows if row.has_ipa and row.has_rpa][:_PAGE_MATERIALS]
-    if not both:
+    """Draw the materials that have spectra, on the rungs that they have; False when there are none."""
+    drawn = [row for row in rows if row.has_ipa][:_PAGE_MATERIALS]
+    if not drawn:
         return False
-    ipa, rpa = store.spectra([row.index for row in both])
     energies = store.energies_ev
+    with_rpa = [row.index for row in drawn if row.has_rpa]
+    ipa = store.ipa_spectra([row.index for row in drawn])
+    rpa = dict(zip(with_rpa, store.rpa_spectra(with_rpa), strict=True))
     draw_page(
         [
             Drawn(
                 material_id=row.material_id,
                 ipa=Spectrum(energies, ipa[i].astype(complex)),
-                rpa=Spectrum(energies, rpa[i].astype(complex)),
+                rpa=Spectrum(energies, rpa[row.index].astype(complex)) if row.has_rpa else None,
             )
-            for i, row in enumerate(both)
+            for i, row in enumerate(drawn)
         ],
         path,
     )

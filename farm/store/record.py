@@ -87,7 +87,7 @@ def encode(result: Result) -> Record:
     """The record of a result.
 
     Raises ResultRefusedError naming the field for what cannot be kept: numbers that are not finite, shapes
-    off the energy grid, values without a JSON form, ids too long.
+    off the energy grid, a ladder that does not begin with IPA, values without a JSON form, ids too long.
     """
     name = result.crystal.material_id
     spectra = _finite_spectra(result, name)
@@ -169,6 +169,10 @@ def decode_ladder(steps: NDArray[np.void], step_eps: NDArray[np.float32]) -> tup
 
 
 def _finite_spectra(result: Result, name: str) -> list[Spectrum]:
+    # The first rung is kept as IPA, any after it as RPA: neither may be the other.
+    rungs = [step.gmax_mry for step in result.ladder]
+    if rungs and (rungs[0] != 0 or rungs != sorted(set(rungs))):
+        raise ResultRefusedError(f"{name}: ladder: Gmax {rungs} mRy does not ascend from 0", fix=_AGAIN)
     try:
         energies = result.energies_ev
         spectra = [Spectrum(energies, step.eps) for step in result.ladder]

@@ -52,6 +52,23 @@ def test_table_for_people(boron_nitride_small: Path) -> None:
     assert len([line for line in done.stdout.splitlines() if line.lstrip()[:1].isdigit()]) == 4
 
 
+def test_ipa_alone(boron_nitride_small: Path, tmp_path: Path) -> None:
+    path, figure = tmp_path / "out.h5", tmp_path / "out.png"
+    arguments = [str(boron_nitride_small), "--n-energies", "201", "--gmax-mry", "0"]
+    arguments += ["--out", str(path), "--plot", str(figure)]
+    done = CliRunner().invoke(response, arguments, catch_exceptions=False)
+    assert done.exit_code == 0
+    assert "IPA alone: no local fields" in done.stdout
+    assert "converged" not in done.stdout
+    whole = CliRunner().invoke(response, [str(boron_nitride_small), *STEPS, "--json"])
+    expected = json.loads(whole.stdout)
+    with h5py.File(path) as h5:
+        assert h5["gmax_mry"][()].tolist() == [0]
+        assert h5["step_similarity"].size == 0
+        np.testing.assert_allclose(h5["eps_imag"][0], expected["eps_imag"][0], rtol=1e-5, atol=1e-6)
+    assert figure.read_bytes()[1:4] == b"PNG"
+
+
 def test_options_reach_the_solver_and_the_file(boron_nitride_small: Path, tmp_path: Path) -> None:
     path = tmp_path / "out.h5"
     arguments = ["--gmax-mry", "0", "4000", str(boron_nitride_small), "--n-energies", "101"]

@@ -99,6 +99,21 @@ def one_line(result: tuple[int, str, str], code: int) -> str:
     return result[2]
 
 
+def test_ipa_alone(ground_state: StateOf, farm: Farm, protocol: Path, tmp_path: Path) -> None:
+    state, figure = ground_state("diamond"), tmp_path / "c.png"
+    alone = tmp_path / "ipa.toml"
+    alone.write_text(PROTOCOL.replace("gmax_max_mry = 4000", "gmax_max_mry = 0"))
+    found = document(farm, state.directory, "--protocol", alone, "--plot", figure)
+    whole = document(farm, state.directory, "--protocol", protocol)
+    assert (found["gmax_mry"], found["n_g"], found["step_similarity"]) == ([0], [1], [])
+    np.testing.assert_allclose(found["eps_imag"][0], whole["eps_imag"][0], rtol=1e-5, atol=1e-6)
+    assert set(found) == set(whole)
+    assert figure.read_bytes()[1:4] == b"PNG"
+    code, out, _ = farm(state.directory, "--protocol", alone)
+    assert code == 0
+    assert "IPA alone: no local fields" in out
+
+
 def test_document_and_files(ground_state: StateOf, farm: Farm, protocol: Path, tmp_path: Path) -> None:
     state = ground_state("diamond")
     npz, figure = tmp_path / "new" / "c.npz", tmp_path / "c.png"

@@ -151,13 +151,21 @@ def table(result: Response, verdict: LadderVerdict) -> str:
         steps = verdict.step_similarity[i - 1] if i else ()
         similarity = "".join(f"{value:9.4f}" for value in steps)
         lines.append(f"{gmax:8d} {n_g:6d} {static}      {similarity}".rstrip())
-    for name, gmax_converged in zip(DIRECTIONS, verdict.converged_gmax_mry, strict=True):
-        state = "not converged" if gmax_converged is None else f"converged at {gmax_converged} mRy"
-        lines.append(f"{name}: {state}")
+    if len(result.gmax_mry) == 1:
+        lines.append("IPA alone: no local fields")
+    else:
+        lines += _convergence(verdict)
     if result.eps_off_diagonal is not None:
         last = result.eps_off_diagonal[-1, :, 0].real
         lines.append("eps(0) " + ", ".join(f"{p} {v:.4f}" for p, v in zip(_PAIRS, last, strict=True)))
     return "\n".join(lines)
+
+
+def _convergence(verdict: LadderVerdict) -> list[str]:
+    return [
+        f"{name}: " + ("not converged" if gmax is None else f"converged at {gmax} mRy")
+        for name, gmax in zip(DIRECTIONS, verdict.converged_gmax_mry, strict=True)
+    ]
 
 
 def plot(path: Path, result: Response) -> None:
