@@ -42,7 +42,7 @@ from farm.protocol import PRESETS, Protocol
 from farm.store import open_store
 from trainer.architectures import new_model
 from trainer.dataset import Dataset, load_dataset
-from trainer.fit import FROM_SCRATCH, TRANSFER
+from trainer.recipes import FROM_SCRATCH, TRANSFER
 from trainer.metrics import score_ipa_as_rpa, score_model, summarise
 from trainer.network import SpectrumNetwork, pooled_vectors
 from trainer.optimate import OptiMateConfig

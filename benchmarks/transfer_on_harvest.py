@@ -25,7 +25,8 @@ from pymatgen.core import Structure
 from farm.crystal import Crystal
 from trainer.architectures import new_model
 from trainer.dataset import Dataset, TrainingRow, build_dataset
-from trainer.fit import FROM_SCRATCH, TRANSFER, FitPlan
+from trainer.plan import FitPlan
+from trainer.recipes import FROM_SCRATCH, TRANSFER
 from trainer.metrics import Score, score_ipa_as_rpa, score_model, summarise
 from trainer.network import SpectrumNetwork
 from trainer.optimate import OptiMateConfig
@@ -41,10 +42,10 @@ def read_harvest(path: Path) -> Dataset:
             for text, length in zip(file["structure_json"][:], file["structure_len"][:], strict=True)
         ]
         ids = [name.decode() for name in file["mat_id"][:]]
-        ipa, rpa = file["ipa_im"][:].mean(axis=1), file["rpa_im"][:].mean(axis=1)
+        ipa, rpa = file["ipa_im"][:], file["rpa_im"][:]
         energies_ev = file["energies_ev"][:]
     rows = [
-        TrainingRow(crystal=as_stored(name, text), ipa_eps_imag_mean=x, rpa_eps_imag_mean=y)
+        TrainingRow(crystal=as_stored(name, text), ipa_eps_imag=x, rpa_eps_imag=y)
         for name, text, x, y in zip(ids, texts, ipa, rpa, strict=True)
     ]
     return build_dataset(rows, energies_ev)

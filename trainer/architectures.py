@@ -6,13 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from farm.errors import CheckpointError
+from trainer.ensemble import Ensemble
 from trainer.network import NetworkConfig, SpectrumNetwork
 from trainer.optimate import OptiMate, OptiMateConfig
+from trainer.oscillators import OscillatorConfig, OscillatorNet
 
 _NETWORKS: dict[str, tuple[type[NetworkConfig], type[SpectrumNetwork]]] = {
     OptiMateConfig.architecture: (OptiMateConfig, OptiMate),
+    OscillatorConfig.architecture: (OscillatorConfig, OscillatorNet),
 }
 ARCHITECTURES = tuple(_NETWORKS)
 
@@ -33,6 +37,18 @@ def build(config: NetworkConfig) -> SpectrumNetwork:
     """A network of this configuration, its weights drawn from torch's generator."""
     network: Any = _NETWORKS[config.architecture][1]
     model: SpectrumNetwork = network(config)
+    return model
+
+
+def model_of(config: NetworkConfig, weights: Mapping[str, Tensor]) -> SpectrumNetwork:
+    """The network that these weights belong to, several members where there are.
+
+    Raises RuntimeError where they do not fit the configuration.
+    """
+    numbers = {int(name.split(".")[1]) for name in weights if name.startswith("members.")}
+    members = [build(config) for _ in range(len(numbers) or 1)]
+    model = Ensemble(members) if numbers else members[0]
+    model.load_state_dict(dict(weights))
     return model
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,25 +19,26 @@ from torch_geometric.data import Data
 from farm.crystal import Crystal
 from farm.errors import CrystalError, InputError
 from farm.job import Engine, Outcome
-from farm.spectrum import FloatArray, energy_grid_ev
-from farm.store import StoredRow, open_store
-from trainer.graph import crystal_graph
+from farm.protocol import Protocol
+from farm.spectrum import FloatArray, energy_grid_ev, similarity_coefficient
+from farm.store import Store, StoredRow, open_store
+from trainer.graph import check_elements, crystal_graphs
 
-# Directions and real parts are read and dropped: 512 rows are 50 MB.
+# Real parts are read and dropped: 512 rows are 50 MB.
 _ROWS_AT_A_TIME = 512
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrainingRow:
-    """One material with its spectra on both rungs.
+    """One material with its spectra.
 
-    ipa_eps_imag_mean, rpa_eps_imag_mean: Im of a third of the trace, ``(n_energies,)``
+    ipa_eps_imag, rpa_eps_imag: Im eps along Cartesian x, y, z, ``(3, n_energies)``; None: no RPA yet
     protocol_hash: under which both were computed
     """
 
     crystal: Crystal
-    ipa_eps_imag_mean: NDArray[np.float32]
-    rpa_eps_imag_mean: NDArray[np.float32]
+    ipa_eps_imag: NDArray[np.float32]
+    rpa_eps_imag: NDArray[np.float32] | None
     protocol_hash: str = ""
 
     @property
@@ -45,21 +46,25 @@ class TrainingRow:
         """The id of the crystal."""
         return self.crystal.material_id
 
+    @property
+    def spectra(self) -> tuple[NDArray[np.float32], ...]:
+        """Those that there are, IPA first."""
+        return (self.ipa_eps_imag,) if self.rpa_eps_imag is None else (self.ipa_eps_imag, self.rpa_eps_imag)
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Rows in the order of their material ids, with one graph each.
 
-    graphs:   see :func:`trainer.graph.crystal_graph`
-    ipa, rpa: float32 ``(n_rows, n_energies)``, axis order ``[material, energy]``
-    energies_ev: photon energies of every spectrum, ``(n_energies,)``, eV
-    rejected: what the model cannot learn from and why, one sentence each
+    graphs:       see :func:`trainer.graph.crystal_graph`
+    ipa_diagonal: Im eps, float32 ``(n_rows, 3, n_energies)``, axis order ``[material, direction, energy]``
+    energies_ev:  photon energies of every spectrum, ``(n_energies,)``, eV
+    rejected:     what the model cannot learn from and why, one sentence each
     """
 
     rows: tuple[TrainingRow, ...]
     graphs: tuple[Data, ...]
-    ipa: Tensor
-    rpa: Tensor
+    ipa_diagonal: Tensor
     energies_ev: FloatArray
     rejected: tuple[str, ...] = ()
 
@@ -75,6 +80,48 @@ class Dataset:
     def protocol_hashes(self) -> tuple[str, ...]:
         """The distinct protocols of the rows, sorted."""
         return tuple(sorted({row.protocol_hash for row in self.rows}))
+
+    @cached_property
+    def rpa_diagonal(self) -> Tensor:
+        """As ``ipa_diagonal``. Raises InputError where a row has no RPA: take it of :attr:`with_rpa`."""
+        spectra = [row.rpa_eps_imag for row in self.rows if row.rpa_eps_imag is not None]
+        if len(spectra) < len(self):
+            raise InputError(f"{len(self) - len(spectra)} materials have no RPA spectrum")
+        return _stack(spectra, self.energies_ev.size)
+
+    @cached_property
+    def ipa(self) -> Tensor:
+        """Im of a third of the trace, float32 ``(n_rows, n_energies)``."""
+        return self.ipa_diagonal.mean(dim=1)
+
+    @cached_property
+    def rpa(self) -> Tensor:
+        """Im of a third of the trace, float32 ``(n_rows, n_energies)``."""
+        return self.rpa_diagonal.mean(dim=1)
+
+    @cached_property
+    def similarity(self) -> Tensor:
+        """SC[RPA; IPA] of the isotropic spectra, ``(n_rows, 1)``: how far IPA is from RPA."""
+        pairs = zip(self.ipa.double().numpy(), self.rpa.double().numpy(), strict=True)
+        found = [similarity_coefficient(ipa, rpa, self.energies_ev) for ipa, rpa in pairs]
+        return torch.tensor(found, dtype=torch.float32)[:, None]
+
+    @cached_property
+    def with_rpa(self) -> Dataset:
+        """The rows that have both rungs."""
+        rows = [n for n, row in enumerate(self.rows) if row.rpa_eps_imag is not None]
+        return self if len(rows) == len(self) else self.take(rows)
+
+    def take(self, rows: Sequence[int] | NDArray[np.int64]) -> Dataset:
+        """The set of these row numbers, ascending."""
+        rows = [int(n) for n in rows]
+        return Dataset(
+            rows=tuple(self.rows[n] for n in rows),
+            graphs=tuple(self.graphs[n] for n in rows),
+            ipa_diagonal=self.ipa_diagonal[rows],
+            energies_ev=self.energies_ev,
+            rejected=self.rejected,
+        )
 
     @cached_property
     def hash(self) -> str:
@@ -94,30 +141,30 @@ def build_dataset(rows: Iterable[TrainingRow], energies_ev: FloatArray | None = 
         if one.material_id == other.material_id:
             raise InputError(f"{one.material_id} is in the training set twice")
     grid = energy_grid_ev() if energies_ev is None else energies_ev
-    kept, graphs, rejected = [], [], []
+    kept, rejected = [], []
     for row in ordered:
         try:
-            graph = crystal_graph(row.crystal)
+            check_elements(row.crystal)
             _check_spectra(row, grid.size)
         except CrystalError as error:
             rejected.append(str(error))
             continue
         kept.append(row)
-        graphs.append(graph)
     return Dataset(
         rows=tuple(kept),
-        graphs=tuple(graphs),
-        ipa=_stack([row.ipa_eps_imag_mean for row in kept], grid.size),
-        rpa=_stack([row.rpa_eps_imag_mean for row in kept], grid.size),
+        graphs=tuple(crystal_graphs([row.crystal for row in kept])),
+        ipa_diagonal=_stack([row.ipa_eps_imag for row in kept], grid.size),
         energies_ev=grid,
         rejected=tuple(rejected),
     )
 
 
 def _check_spectra(row: TrainingRow, n_energies: int) -> None:
-    for spectrum in (row.ipa_eps_imag_mean, row.rpa_eps_imag_mean):
-        if spectrum.shape != (n_energies,):
-            raise CrystalError(f"{row.material_id}: a spectrum of shape {spectrum.shape}, not {n_energies}")
+    for spectrum in row.spectra:
+        if spectrum.shape != (3, n_energies):
+            raise CrystalError(
+                f"{row.material_id}: a spectrum of shape {spectrum.shape}, not 3 x {n_energies}"
+            )
         # A spectrum of zeros has no similarity to anything.
         if not (np.isfinite(spectrum).all() and np.any(spectrum)):
             raise CrystalError(f"{row.material_id}: a spectrum that is not finite, or zero everywhere")
@@ -125,7 +172,7 @@ def _check_spectra(row: TrainingRow, n_energies: int) -> None:
 
 def _stack(spectra: Sequence[NDArray[np.float32]], n_energies: int) -> Tensor:
     if not spectra:
-        return torch.empty(0, n_energies)
+        return torch.empty(0, 3, n_energies)
     return torch.from_numpy(np.stack(spectra).astype(np.float32))
 
 
@@ -133,45 +180,65 @@ def _hash_rows(rows: Sequence[TrainingRow]) -> str:
     digest = hashlib.sha256()
     for row in rows:
         digest.update(f"{row.material_id}\n{row.crystal.content_hash}\n{row.protocol_hash}\n".encode())
-        for spectrum in (row.ipa_eps_imag_mean, row.rpa_eps_imag_mean):
+        for spectrum in row.spectra:
             digest.update(np.ascontiguousarray(spectrum, dtype="<f4").tobytes())
     return digest.hexdigest()
 
 
 def load_dataset(store_path: Path, protocol_hash: str | None = None) -> Dataset:
-    """A snapshot of a store, ready to learn from. See :func:`choose_rows` for what counts.
+    """A snapshot of a store, ready to learn from: :func:`choose_rows`, then :func:`choose_ipa_rows`.
 
     Raises StoreError when the store is missing or cannot be read.
     """
     with open_store(store_path) as store:
-        chosen = choose_rows(store.rows(), protocol_hash)
-        rows: list[TrainingRow] = []
-        for start in range(0, len(chosen), _ROWS_AT_A_TIME):
-            part = chosen[start : start + _ROWS_AT_A_TIME]
-            ipa, rpa = store.spectra([row.index for row in part])
-            rows += [
-                TrainingRow(
-                    crystal=store.crystal(row.index),
-                    ipa_eps_imag_mean=ipa[n].imag.mean(axis=0),
-                    rpa_eps_imag_mean=rpa[n].imag.mean(axis=0),
-                    protocol_hash=row.protocol_hash,
-                )
-                for n, row in enumerate(part)
-            ]
+        stored = list(store.rows())
+        both = choose_rows(stored, protocol_hash)
+        ipa_hash = Protocol.from_dict(store.protocol(both[0].index)).ipa_hash if both else protocol_hash
+        ipa_only = choose_ipa_rows(stored, ipa_hash, known={row.material_id for row in both})
+        rows = [*_read_rows(store, both, with_rpa=True), *_read_rows(store, ipa_only, with_rpa=False)]
         return build_dataset(rows, store.energies_ev)
 
 
+def _read_rows(store: Store, chosen: Sequence[StoredRow], *, with_rpa: bool) -> Iterator[TrainingRow]:
+    for start in range(0, len(chosen), _ROWS_AT_A_TIME):
+        part = chosen[start : start + _ROWS_AT_A_TIME]
+        indices = [row.index for row in part]
+        ipa = store.ipa_spectra(indices)
+        rpa = store.rpa_spectra(indices) if with_rpa else None
+        for n, row in enumerate(part):
+            yield TrainingRow(
+                crystal=store.crystal(row.index),
+                ipa_eps_imag=np.ascontiguousarray(ipa[n].imag),
+                rpa_eps_imag=None if rpa is None else np.ascontiguousarray(rpa[n].imag),
+                protocol_hash=row.protocol_hash,
+            )
+
+
 def choose_rows(rows: Iterable[StoredRow], protocol_hash: str | None = None) -> list[StoredRow]:
-    """The rows to learn from: done, with both rungs, physics as asked for, one a material.
+    """The rows to learn both rungs from: done, physics as asked for, one a material.
 
     Spectra of two protocols must not be mixed in one training: without ``protocol_hash`` it is the
     one with most rows. Of two engines the native one counts.
     """
-    usable = [
-        row
-        for row in rows
-        if row.outcome == Outcome.DONE and row.has_ipa and row.has_rpa and not row.physics_changed
-    ]
+    return _one_a_material([row for row in rows if _is_usable(row) and row.has_rpa], protocol_hash)
+
+
+def choose_ipa_rows(
+    rows: Iterable[StoredRow], ipa_hash: str | None, *, known: Collection[str]
+) -> list[StoredRow]:
+    """Rows without RPA that the base can learn from, but for materials ``known`` to have both.
+
+    ipa_hash: of the protocol that gives the IPA spectra of the others; None: the one with most rows
+    """
+    usable = [row for row in rows if _is_usable(row) and not row.has_rpa and row.material_id not in known]
+    return _one_a_material(usable, ipa_hash)
+
+
+def _is_usable(row: StoredRow) -> bool:
+    return row.outcome == Outcome.DONE and row.has_ipa and not row.physics_changed
+
+
+def _one_a_material(usable: Sequence[StoredRow], protocol_hash: str | None) -> list[StoredRow]:
     counts = Counter(row.protocol_hash for row in usable)
     if protocol_hash is None and counts:
         protocol_hash = min(counts, key=lambda name: (-counts[name], name))

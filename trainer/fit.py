@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import inf
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,60 +17,20 @@ from torch.nn.functional import l1_loss
 from torch_geometric.data import Data
 
 from farm.errors import InputError
+from trainer.fit_state import FitState, fingerprint
 from trainer.graph import collate
 from trainer.network import SpectrumNetwork
+from trainer.plan import FitPlan, Loss
 
 Progress = Callable[[int, float, float], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class FitPlan:
-    """How to fit.
-
-    epochs:       passes over the training part, at most
-    lr:           step of Adam
-    weight_decay: of Adam (an L2 term in the gradient, as the authors have it)
-    batch_size:   materials a step
-    patience:     epochs without a better validation loss after which to stop; None: never
-    seed:         of the weights and of the order of materials
-    device:       ``cpu`` or ``cuda``
-    threads:      CPU threads of torch; None leaves the process's setting
-    max_seconds:  wall time after which the loop ends with what it has; None: no limit. A fit that
-                  runs into it depends on the speed of the machine, not on the seed alone
-    """
-
-    epochs: int
-    lr: float
-    weight_decay: float = 0.0
-    batch_size: int = 32
-    patience: int | None = None
-    seed: int = 0
-    device: str = "cpu"
-    threads: int | None = None
-    max_seconds: float | None = None
-
-    @property
-    def recipe(self) -> dict[str, Any]:
-        """What the weights depend on, as plain values: all but where and how fast they are fitted."""
-        return {key: value for key, value in asdict(self).items() if key not in ("device", "threads")}
-
-
-# As published, for thousands of materials: all weights retrained from the IPA model.
-PUBLISHED_TRANSFER = FitPlan(epochs=500, lr=1e-5, weight_decay=1e-4, batch_size=128)
-
-# For tens to hundreds of materials, for which 500 published epochs are too few and too small steps.
-# On 100 to 200 materials the best epoch of a fit from scratch was the 28th to 58th, that of a transfer
-# the 11th to 85th.
-FROM_SCRATCH = FitPlan(epochs=200, lr=1e-3, patience=60)
-TRANSFER = FitPlan(epochs=120, lr=1e-4, weight_decay=1e-4, patience=40)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FitReport:
     """What a fit came to: the best epoch (counted from 0), its losses, and how long it went.
 
-    Losses are mean |difference| of Im eps over all points. Epoch -1 stands for the weights that
-    the fit began with: no epoch was better. Without validation rows ``validation_loss`` is None.
+    Losses are those of the plan. Epoch -1 stands for the weights that the fit began with: no epoch was
+    better. Without validation rows ``validation_loss`` is None.
     """
 
     epochs: int
@@ -90,50 +50,55 @@ def fit(
     validation: NDArray[np.int64],
     plan: FitPlan,
     on_progress: Progress | None = None,
+    resume_from: Path | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> FitReport:
     """Fit ``model`` in place and leave it on the CPU at its best validation epoch.
 
-    targets:     float32 ``(n_materials, n_energies)``, aligned with ``graphs``
+    targets:     float32, aligned with ``graphs``: isotropic ``(n_materials, n_energies)``, or the three
+                 directions ``(n_materials, 3, n_energies)`` for a network that gives them
     train:       rows to learn from, at least two (the network normalises over a batch)
     validation:  rows that choose the epoch; none: the last epoch is kept
     on_progress: called after each epoch with epoch, training loss, validation loss
+    resume_from: where the fit notes how far it is, and goes on from when it was killed; removed by
+                 whoever no longer needs it
 
-    On the CPU the result depends on the data, ``plan`` and the versions of torch alone; on a GPU
-    sums are not ordered and the last digits differ. Raises InputError for fewer than two rows and
-    for a device that is not there.
+    On the CPU the result depends on the data, ``plan`` and the versions of torch alone, killed in between
+    or not; on a GPU sums are not ordered, products are in bfloat16, and the last digits differ. Raises
+    InputError for fewer than two rows and for a device that is not there.
     """
     if train.size < 2:
         raise InputError(f"{train.size} materials to learn from are too few", fix="At least 2 are needed")
     device = _device(plan.device)
+    state = FitState(resume_from, fingerprint(model, targets, (train, validation), plan))
     model.to(device)
     targets = targets.to(device)
     shuffle = np.random.default_rng(plan.seed)
-    # Fused: a third of the time of a step on few materials is Adam's otherwise.
-    optimizer = torch.optim.Adam(model.parameters(), lr=plan.lr, weight_decay=plan.weight_decay, fused=True)
+    optimizer = _optimizer(model, plan)
     validation_batch = _batch(graphs, validation, device) if validation.size else None
+    n_steps = plan.epochs * len(_batches(train, plan.batch_size))
 
-    started = clock()
+    started, step, first_epoch = clock(), 0, 0
     losses: list[float] = []
     # The weights we start from compete: a transfer must not end worse than its base.
-    best_loss, best_epoch = _loss(model, validation_batch, targets[validation]), -1
-    best_state = _copy_state(model)
+    best_loss, best_epoch = _validation_loss(model, validation_batch, targets[validation], plan.loss), -1
+    best_weights = _copy_weights(model)
     stopped_by = "epochs"
-    with _threads(plan.threads):
-        for epoch in range(plan.epochs):
-            model.train()
-            total = 0.0
-            for rows in _batches(shuffle.permutation(train), plan.batch_size):
-                optimizer.zero_grad(set_to_none=True)
-                loss = l1_loss(model(_batch(graphs, rows, device)), targets[rows])
-                loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-                optimizer.step()
-                total += float(loss.detach()) * rows.size
-            losses.append(total / train.size)
+    with _settings(plan):
+        if (held := state.load()) is not None:
+            first_epoch, step, losses = held.epoch + 1, held.step, held.losses
+            best_loss, best_epoch, best_weights = held.best_loss, held.best_epoch, held.best_weights
+            held.restore(model, optimizer, shuffle)
+        for epoch in range(first_epoch, plan.epochs):
+            batches = _batches(shuffle.permutation(train), plan.batch_size)
+            losses.append(
+                _epoch(model, graphs, targets, batches, optimizer, plan, step=step, n_steps=n_steps)
+            )
+            step += len(batches)
 
-            validation_loss = _loss(model, validation_batch, targets[validation])
+            validation_loss = _validation_loss(model, validation_batch, targets[validation], plan.loss)
             if validation_loss < best_loss or validation_batch is None:
-                best_loss, best_epoch, best_state = validation_loss, epoch, _copy_state(model)
+                best_loss, best_epoch, best_weights = validation_loss, epoch, _copy_weights(model)
             if on_progress is not None:
                 on_progress(epoch, losses[-1], validation_loss)
             if plan.patience is not None and epoch - best_epoch >= plan.patience:
@@ -142,8 +107,19 @@ def fit(
             if plan.max_seconds is not None and clock() - started > plan.max_seconds:
                 stopped_by = "max_seconds"
                 break
+            state.save_sometimes(
+                model,
+                optimizer,
+                shuffle,
+                epoch=epoch,
+                step=step,
+                losses=losses,
+                best_loss=best_loss,
+                best_epoch=best_epoch,
+                best_weights=best_weights,
+            )
 
-    model.load_state_dict(best_state)
+    model.load_state_dict(best_weights)
     model.to("cpu").eval()
     return FitReport(
         epochs=len(losses),
@@ -153,6 +129,62 @@ def fit(
         seconds=clock() - started,
         stopped_by=stopped_by,
     )
+
+
+def _epoch(
+    model: SpectrumNetwork,
+    graphs: Sequence[Data],
+    targets: Tensor,
+    batches: Sequence[NDArray[np.int64]],
+    optimizer: torch.optim.Optimizer,
+    plan: FitPlan,
+    *,
+    step: int,
+    n_steps: int,
+) -> float:
+    """One step a batch; the mean loss over the materials."""
+    model.train()
+    total = 0.0
+    for number, rows in enumerate(batches):
+        for group in optimizer.param_groups:
+            group["lr"] = plan.lr_at(step + number, n_steps)
+        optimizer.zero_grad(set_to_none=True)
+        output = _output(model, _batch(graphs, rows, targets.device), targets)
+        loss = spectrum_loss(output, targets[rows], plan.loss)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        if plan.max_gradient is not None:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), plan.max_gradient)
+        optimizer.step()
+        total += float(loss.detach()) * rows.size
+    return total / sum(rows.size for rows in batches)
+
+
+def spectrum_loss(output: Tensor, target: Tensor, loss: Loss) -> Tensor:
+    """The loss of spectra ``(n, n_energies)``, or of three directions ``(n, 3, n_energies)``, a scalar.
+
+    ``similarity`` is the mean of ``integral |x - y| / integral |y|``, 1 - SC of each material. With
+    directions it is half that of their mean, half that of all three as one spectrum.
+    """
+    output = output.float()
+    if loss == "l1":
+        return l1_loss(output, target)
+    if target.dim() == 3:
+        isotropic = spectrum_loss(output.mean(dim=1), target.mean(dim=1), loss)
+        return 0.5 * isotropic + 0.5 * spectrum_loss(output.flatten(1), target.flatten(1), loss)
+    return ((output - target).abs().sum(dim=1) / target.abs().sum(dim=1)).mean()
+
+
+def _output(model: SpectrumNetwork, batch: Data, targets: Tensor) -> Tensor:
+    # bfloat16 where it is fast: the sums of a CPU stay as they are.
+    with torch.autocast(batch.x.device.type, dtype=torch.bfloat16, enabled=batch.x.device.type == "cuda"):
+        output: Tensor = model.diagonal(batch) if targets.dim() == 3 else model(batch)
+    return output
+
+
+def _optimizer(model: SpectrumNetwork, plan: FitPlan) -> torch.optim.Optimizer:
+    kind = torch.optim.AdamW if plan.decoupled else torch.optim.Adam
+    # Fused: a third of the time of a step on few materials is Adam's otherwise.
+    return kind(model.parameters(), lr=plan.lr, weight_decay=plan.weight_decay, fused=True)
 
 
 def _device(name: str) -> torch.device:
@@ -166,11 +198,14 @@ def _device(name: str) -> torch.device:
 
 
 @contextlib.contextmanager
-def _threads(n_threads: int | None) -> Iterator[None]:
+def _settings(plan: FitPlan) -> Iterator[None]:
+    """The plan's threads and seed (dropout draws from it); both are put back."""
     before = torch.get_num_threads()
-    torch.set_num_threads(n_threads or before)
+    torch.set_num_threads(plan.threads or before)
     try:
-        yield
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(plan.seed)
+            yield
     finally:
         torch.set_num_threads(before)
 
@@ -186,12 +221,12 @@ def _batch(graphs: Sequence[Data], rows: NDArray[np.int64], device: torch.device
 
 
 @torch.no_grad()
-def _loss(model: SpectrumNetwork, batch: Data | None, targets: Tensor) -> float:
+def _validation_loss(model: SpectrumNetwork, batch: Data | None, targets: Tensor, loss: Loss) -> float:
     if batch is None:
         return inf
     model.eval()
-    return float(l1_loss(model(batch), targets))
+    return float(spectrum_loss(_output(model, batch, targets), targets, loss))
 
 
-def _copy_state(model: SpectrumNetwork) -> dict[str, Tensor]:
+def _copy_weights(model: SpectrumNetwork) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in model.state_dict().items()}

@@ -146,18 +146,18 @@ def collate(graphs: Sequence[Data]) -> Data:
     )
 
 
-def unknown_elements(crystal: Crystal) -> list[str]:
-    """The elements that the encoding does not cover, sorted; empty for most crystals."""
-    return sorted(crystal.elements - _PLACE.keys())
-
-
-def node_features(crystal: Crystal) -> NDArray[np.float32]:
-    """One-hot column and row of the periodic table, shape ``(n_atoms, 13)``."""
-    if unknown := unknown_elements(crystal):
+def check_elements(crystal: Crystal) -> None:
+    """Raise CrystalError naming the elements that the encoding does not cover."""
+    if unknown := sorted(crystal.elements - _PLACE.keys()):
         raise CrystalError(
             f"{crystal.material_id}: the model does not know {', '.join(unknown)}",
             fix="It covers the main-group elements of rows 1 to 5 (H to Xe without the d block)",
         )
+
+
+def node_features(crystal: Crystal) -> NDArray[np.float32]:
+    """One-hot column and row of the periodic table, shape ``(n_atoms, 13)``."""
+    check_elements(crystal)
     features = np.zeros((crystal.n_atoms, N_NODE_FEATURES), dtype=np.float32)
     for site, symbol in enumerate(crystal.species):
         features[site, _PLACE[symbol]] = 1.0

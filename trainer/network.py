@@ -61,6 +61,8 @@ class SpectrumNetwork(torch.nn.Module, ABC):
     """A crystal graph in, one row of numbers on the energy grid out."""
 
     config: Any
+    # Whether :meth:`diagonal` gives anything.
+    has_directions = False
 
     @abstractmethod
     def forward(self, graph: Data) -> Tensor:
@@ -69,6 +71,10 @@ class SpectrumNetwork(torch.nn.Module, ABC):
     @abstractmethod
     def pooled(self, graph: Data) -> Tensor:
         """What it knows of each crystal before it draws the spectrum, ``(n_graphs, pooled_width)``."""
+
+    def diagonal(self, graph: Data) -> Tensor:
+        """Im eps along Cartesian x, y, z, ``(n_graphs, 3, n_energies)``, of networks that give it."""
+        raise NotImplementedError(f"{type(self).__name__} gives no directions")
 
     @property
     def n_weights(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import platform
@@ -13,13 +12,17 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 
 import farm
-from trainer.card import Card
+from trainer.card import Card, Rung
 from trainer.dataset import Dataset, load_dataset
-from trainer.metrics import HeldOutScores, Metrics
-from trainer.promotion import InUse, fitted_before, load_current, median_sc_in_use
+from trainer.measuring import measured
+from trainer.metrics import Metrics
+from trainer.network import SpectrumNetwork
+from trainer.promotion import Comparison, HeldOut, InUse, compare, fitted_before, held_out_set, load_current
+from trainer.recipes import RefitPlan, default_plan
 from trainer.registry import Registry
-from trainer.rungs import RefitPlan, RefitProgress, base_model, default_plan, fit_record, fit_rung
+from trainer.rungs import Data, RefitProgress, base_model, similarity_model, transferred
 from trainer.split import Split, composition_key, split_crystals
+from trainer.workbench import Request, Workbench, workbench
 
 # Below these a fit is noise and its promotion a coin toss.
 MIN_LEARNING = 4
@@ -43,8 +46,9 @@ class RefitReport:
     n_missing:        materials still to come before a fit makes sense (outcome waiting)
     version:          the checkpoint written, or the one that already answers (outcome unchanged)
     metrics:          held-out medians: ``rpa``, ``ipa``, ``ipa_as_rpa``
-    latest_median_sc: of the checkpoint in use before, on the same held-out materials; None: there
+    comparison:       with the checkpoint in use before, on the same held-out materials; None: there
                       was none to compare with
+    n_rpa:            RPA spectra that the store held when the refit was asked for that now ended
     """
 
     outcome: RefitOutcome
@@ -55,7 +59,8 @@ class RefitReport:
     version: str | None = None
     base_reused: bool = False
     metrics: dict[str, Metrics] | None = None
-    latest_median_sc: float | None = None
+    comparison: Comparison | None = None
+    n_rpa: int | None = None
 
 
 def refit(
@@ -64,11 +69,17 @@ def refit(
     *,
     now: datetime,
     plan: RefitPlan | None = None,
+    n_rpa: int | None = None,
     on_progress: RefitProgress | None = None,
 ) -> RefitReport:
     """Refit to a store; see :func:`refit_dataset`. Raises StoreError, CheckpointError."""
     return refit_dataset(
-        load_dataset(store_path), Registry(checkpoints_dir), now=now, plan=plan, on_progress=on_progress
+        load_dataset(store_path),
+        Registry(checkpoints_dir),
+        now=now,
+        plan=plan,
+        n_rpa=n_rpa,
+        on_progress=on_progress,
     )
 
 
@@ -78,26 +89,63 @@ def refit_dataset(
     *,
     now: datetime,
     plan: RefitPlan | None = None,
+    n_rpa: int | None = None,
     on_progress: RefitProgress | None = None,
 ) -> RefitReport:
     """Fit base and transfer, write a checkpoint, promote it unless the one in use is better.
 
-    Asked twice for the same data and plan it fits once: messages may be delivered again. A refit
-    that was killed between writing and promoting is then finished.
+    Asked twice for the same data and plan it fits once: messages may be delivered again. One that was
+    killed is gone on with, on the materials it had begun with: what has arrived since waits for the next.
+    One refit at a time: another that runs in the same directory is a CheckpointError.
     """
     plan = plan or default_plan()
     plan = replace(plan, model=replace(plan.model, n_energies=dataset.energies_ev.size))
-    split = split_crystals(dataset.crystals, plan.rule)
+    split = split_crystals(dataset.with_rpa.crystals, plan.rule)
     if missing := n_missing(split):
         return RefitReport(
             outcome=RefitOutcome.WAITING,
-            message=f"waiting: {missing} more before a first fit",
+            message=f"waiting: {missing} more RPA spectra before a first fit",
             n_learning=split.n_learning,
             n_held_out=split.held_out.size,
             n_missing=missing,
+            n_rpa=n_rpa,
         )
+    with workbench(registry.directory) as bench:
+        dataset, n_rpa = _pinned(dataset, plan, bench, n_rpa)
+        report = _refit(dataset, registry, bench, now, plan, on_progress)
+        bench.clear()
+    return replace(report, n_rpa=n_rpa)
+
+
+def _pinned(
+    dataset: Dataset, plan: RefitPlan, bench: Workbench, n_rpa: int | None
+) -> tuple[Dataset, int | None]:
+    """The materials that a killed refit had begun with, else all of them."""
+    held = bench.request()
+    if held is not None:
+        wanted = set(held.materials)
+        before = dataset.take([i for i, row in enumerate(dataset.rows) if row.material_id in wanted])
+        if request_hash(before, plan) == held.request:
+            return before, held.n_rpa
+    ids = tuple(row.material_id for row in dataset.rows)
+    bench.begin(Request(request=request_hash(dataset, plan), materials=ids, n_rpa=n_rpa))
+    return dataset, n_rpa
+
+
+def _refit(
+    dataset: Dataset,
+    registry: Registry,
+    bench: Workbench,
+    now: datetime,
+    plan: RefitPlan,
+    on_progress: RefitProgress | None,
+) -> RefitReport:
+    both = dataset.with_rpa
+    split = split_crystals(both.crystals, plan.rule)
+    data = Data(dataset, split_crystals(dataset.crystals, plan.rule), both, split)
     current = load_current(registry)
-    card = fitted_before(registry, request_hash(dataset, plan))
+    request = request_hash(dataset, plan)
+    card = fitted_before(registry, request)
     if card is not None and current is not None and card.version == current.card.version:
         return RefitReport(
             outcome=RefitOutcome.UNCHANGED,
@@ -106,59 +154,83 @@ def refit_dataset(
             n_held_out=split.held_out.size,
             version=card.version,
         )
+    held_out = held_out_set(both, split.held_out, plan.rule.hash, current.card if current else None)
     if card is None:
-        card = _fit_and_write(dataset, split, registry, now, plan, current, on_progress)
-    before = median_sc_in_use(current, card, dataset, split)
-    promoted = before is None or (card.median_sc is not None and card.median_sc >= before)
-    if promoted:
-        registry.promote(card.version)
-    against = "" if before is None else f", {before:.3f} before"
-    verb = "promoted" if promoted else "kept aside, it is not better"
+        card = _fit_and_write(data, held_out, registry, bench, now, plan, current, on_progress)
+    comparison = compare(current, card, both, held_out)
+    promoted = comparison is None or comparison.is_not_worse
+    _decide(registry, card, comparison, promoted=promoted)
     return RefitReport(
         outcome=RefitOutcome.PROMOTED if promoted else RefitOutcome.NOT_BETTER,
-        message=f"{card.version} {verb}: held-out median SC {card.median_sc:.3f}{against}",
+        message=_message(card, held_out, comparison, promoted=promoted),
         n_learning=split.n_learning,
         n_held_out=split.held_out.size,
         version=card.version,
         base_reused="reused_from" in card.base,
         metrics={name: Metrics(**found) for name, found in card.metrics.items()},
-        latest_median_sc=before,
+        comparison=comparison,
     )
 
 
+def _decide(registry: Registry, card: Card, comparison: Comparison | None, *, promoted: bool) -> None:
+    numbers = {} if comparison is None else asdict(comparison)
+    if promoted:
+        why = "nothing to compare with" if comparison is None else "not worse on the held-out materials"
+        registry.promote(card.version, reason=why, **numbers)
+    else:
+        registry.record_refusal(card.version, reason="worse on the held-out materials", **numbers)
+
+
+def _message(card: Card, held_out: HeldOut, comparison: Comparison | None, *, promoted: bool) -> str:
+    verb = "promoted" if promoted else "kept aside, it is not better"
+    text = f"{card.version} {verb}: held-out median SC {card.median_sc:.3f}"
+    if comparison is not None:
+        text += f", {comparison.before:.3f} before ({comparison.p_worse:.0%} likely worse)"
+    return f"{text}; held-out set {held_out.version}: {held_out.rows.size} materials"
+
+
 def _fit_and_write(
-    dataset: Dataset,
-    split: Split,
+    data: Data,
+    held_out: HeldOut,
     registry: Registry,
+    bench: Workbench,
     now: datetime,
     plan: RefitPlan,
     current: InUse | None,
     on_progress: RefitProgress | None,
 ) -> Card:
-    base, base_record = base_model(dataset, split, plan, current, on_progress)
-    rpa = copy.deepcopy(base)
-    rpa_report = fit_rung(rpa, "rpa", dataset, split, plan.transfer, on_progress)
-    scores = HeldOutScores.measure(base, rpa, dataset, split.held_out)
+    base, base_record = base_model(data, plan, current, bench, on_progress)
+    rpa, transfer_record = transferred(base, data, plan, bench, on_progress)
+    similarity = similarity_model(data, plan, bench, on_progress)
+    found = measured(base, rpa, similarity, data, held_out.rows)
+    dataset = data.everything
     card = Card(
         parent=current.card.version if current else None,
         created=now.isoformat(),
-        n_train=split.n_learning,
+        n_train=data.split.n_learning,
         model=plan.model.to_dict(),
         energy_max_ev=float(dataset.energies_ev[-1]),
         base=base_record,
-        transfer=fit_record(plan.transfer, rpa_report, split),
-        dataset={
-            **_sizes(dataset, split),
-            "hash": dataset.hash,
-            "request": request_hash(dataset, plan),
+        transfer=transfer_record,
+        dataset={**_sizes(data), "hash": dataset.hash, "request": request_hash(dataset, plan)},
+        split={
+            "hash": plan.rule.hash,
+            **asdict(plan.rule),
+            "held_out": _compositions(data.both, data.split),
+            "held_out_version": held_out.version,
+            "materials": [data.both.rows[i].material_id for i in held_out.rows],
         },
-        split={"hash": plan.rule.hash, **asdict(plan.rule), "held_out": _compositions(dataset, split)},
         protocol_hashes=dataset.protocol_hashes,
-        metrics={name: metrics.to_dict() for name, metrics in scores.metrics.items()},
-        held_out=scores.per_material(dataset, split.held_out),
+        metrics=found.metrics,
+        held_out=found.held_out,
+        uncertainty=found.uncertainty,
+        similarity=found.similarity,
         software=_software(),
     )
-    return registry.write({"ipa": base, "rpa": rpa}, card)
+    models: dict[Rung, SpectrumNetwork] = {"ipa": base, "rpa": rpa}
+    if similarity is not None:
+        models["similarity"] = similarity[0]
+    return registry.write(models, card)
 
 
 def n_missing(split: Split) -> int:
@@ -169,18 +241,20 @@ def n_missing(split: Split) -> int:
 
 def request_hash(dataset: Dataset, plan: RefitPlan) -> str:
     """SHA-256 of everything that a refit depends on, but for its parent and its device."""
-    asked = [dataset.hash, plan.base.recipe, plan.transfer.recipe, plan.base_growth]
-    asked += [plan.model.to_dict(), asdict(plan.rule)]
+    asked = [dataset.hash, plan.base.recipe, plan.transfer.recipe, plan.base_growth, plan.members]
+    asked += [None if plan.similarity is None else plan.similarity.recipe]
+    asked += [plan.model.to_dict(), plan.similarity_model.to_dict(), asdict(plan.rule)]
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
-def _sizes(dataset: Dataset, split: Split) -> dict[str, int]:
+def _sizes(data: Data) -> dict[str, int]:
     return {
-        "n_rows": len(dataset),
-        "n_train": split.train.size,
-        "n_validation": split.validation.size,
-        "n_held_out": split.held_out.size,
-        "n_rejected": len(dataset.rejected),
+        "n_rows": len(data.both),
+        "n_ipa": len(data.everything),
+        "n_train": data.split.train.size,
+        "n_validation": data.split.validation.size,
+        "n_held_out": data.split.held_out.size,
+        "n_rejected": len(data.everything.rejected),
     }
 
 

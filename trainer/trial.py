@@ -9,10 +9,10 @@ from typing import Any, Literal
 from farm.errors import InputError
 from trainer.architectures import new_model
 from trainer.dataset import Dataset
-from trainer.fit import FROM_SCRATCH, TRANSFER
 from trainer.metrics import score_ipa_as_rpa, score_model, summarise
 from trainer.network import NetworkConfig
 from trainer.optimate import OptiMateConfig
+from trainer.recipes import FROM_SCRATCH, TRANSFER
 from trainer.refit import n_missing
 from trainer.rungs import fit_rung
 from trainer.split import DEFAULT_RULE, SplitRule, split_crystals

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from farm.crystal import Crystal
 from farm.spectrum import energy_grid_ev
@@ -51,6 +52,11 @@ def make_wurtzite() -> Crystal:
     )
 
 
+def along_axes(mean: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Three directions that differ and have this mean, ``(3, n_energies)``."""
+    return (np.array([0.5, 1.0, 1.5])[:, None] * mean).astype(np.float32)
+
+
 def make_row(crystal: Crystal, protocol_hash: str = "p") -> TrainingRow:
     """One peak whose place depends on the elements; local fields move and lower it."""
     energies_ev = energy_grid_ev(N_ENERGIES)
@@ -60,8 +66,8 @@ def make_row(crystal: Crystal, protocol_hash: str = "p") -> TrainingRow:
     rpa = 7.0 * np.exp(-(((energies_ev - peak_ev - 1.5) / 3.0) ** 2))
     return TrainingRow(
         crystal=crystal,
-        ipa_eps_imag_mean=ipa.astype(np.float32),
-        rpa_eps_imag_mean=rpa.astype(np.float32),
+        ipa_eps_imag=along_axes(ipa),
+        rpa_eps_imag=along_axes(rpa),
         protocol_hash=protocol_hash,
     )
 

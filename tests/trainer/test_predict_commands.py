@@ -20,12 +20,12 @@ from farm.result import LadderStep, Result
 from farm.spectrum import energy_grid_ev, kramers_kronig_real
 from farm.store import StoreWriter
 from trainer import cli
-from trainer.fit import FitPlan
+from trainer.plan import FitPlan
 from trainer.plot import plot_predictions
 from trainer.predict import Predictor, Property, derive, stored_spectrum
+from trainer.recipes import RefitPlan
 from trainer.refit import refit_dataset
 from trainer.registry import Registry
-from trainer.rungs import RefitPlan
 
 
 @pytest.fixture
@@ -123,8 +123,8 @@ def test_calculated_spectrum_is_found_by_structure(tmp_path, rock_salt, training
     row = training_row(rock_salt("Mg", "O", 4.21))
     protocol = Protocol(n_energies=41)
     steps = [
-        LadderStep(gmax_mry=g, n_g=n, step_similarity=None, eps=1 + 1j * np.stack([s.astype(float)] * 3))
-        for g, n, s in ((0, 1, row.ipa_eps_imag_mean), (2000, 9, row.rpa_eps_imag_mean))
+        LadderStep(gmax_mry=g, n_g=n, step_similarity=None, eps=1 + 1j * s.astype(float))
+        for g, n, s in ((0, 1, row.ipa_eps_imag), (2000, 9, row.rpa_eps_imag))
     ]
     with StoreWriter(tmp_path / "s.h5") as writer:
         writer.append(
@@ -141,7 +141,7 @@ def test_calculated_spectrum_is_found_by_structure(tmp_path, rock_salt, training
     a, b, c = row.crystal.lattice_angstrom
     turned = tuple(tuple(x * 1.0001 for x in vector) for vector in (b, c, a))
     renamed = replace(row.crystal, material_id="another-name", lattice_angstrom=turned)
-    for rung, expected in (("ipa", row.ipa_eps_imag_mean), ("rpa", row.rpa_eps_imag_mean)):
+    for rung, expected in (("ipa", row.ipa_eps_imag.mean(axis=0)), ("rpa", row.rpa_eps_imag.mean(axis=0))):
         found = stored_spectrum(tmp_path / "s.h5", renamed, rung, energy_grid_ev(41))
         assert np.allclose(found, expected, atol=1e-5)
     assert stored_spectrum(tmp_path / "s.h5", rock_salt("Mg", "O", 4.3), "rpa", energy_grid_ev(41)) is None

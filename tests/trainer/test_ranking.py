@@ -22,13 +22,13 @@ from farm.result import LadderStep, Result
 from farm.settings import Settings
 from farm.store import StoreWriter
 from trainer.architectures import new_model
-from trainer.fit import FitPlan
 from trainer.graph import crystal_graph
 from trainer.network import pooled_vectors
+from trainer.plan import FitPlan
 from trainer.ranking import latents, places, rank
+from trainer.recipes import RefitPlan
 from trainer.refit import refit_dataset
 from trainer.registry import Registry
-from trainer.rungs import RefitPlan
 from trainer.tasks import register, run_rank
 
 PROTOCOL = PRESETS["demo"]

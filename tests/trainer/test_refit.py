@@ -14,11 +14,12 @@ from farm.spectrum import energy_grid_ev
 from trainer.architectures import new_model
 from trainer.card import verify
 from trainer.dataset import build_dataset
-from trainer.fit import FROM_SCRATCH, FitPlan
 from trainer.metrics import score_ipa_as_rpa, score_model, summarise
+from trainer.plan import FitPlan
+from trainer.recipes import FROM_SCRATCH, RefitPlan, default_plan
 from trainer.refit import RefitOutcome, refit_dataset, request_hash
 from trainer.registry import Registry
-from trainer.rungs import RefitPlan, default_plan, fit_rung, may_reuse_base
+from trainer.rungs import Data, fit_rung, may_reuse_base
 from trainer.split import SplitRule, split_crystals
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -29,6 +30,8 @@ def plan(small_config):
     return RefitPlan(
         base=FitPlan(epochs=60, lr=1e-2, batch_size=16, threads=1),
         transfer=FitPlan(epochs=30, lr=3e-3, batch_size=16, threads=1),
+        similarity=FitPlan(epochs=10, lr=3e-3, batch_size=16, threads=1),
+        members=2,
         model=small_config,
     )
 
@@ -78,7 +81,7 @@ def test_first_refit_is_promoted_with_an_honest_card(dataset_of, registry, plan)
         dataset, registry, now=NOW, plan=plan, on_progress=lambda stage, *_: stages.append(stage)
     )
     assert (report.outcome, report.version) == (RefitOutcome.PROMOTED, registry.latest())
-    assert stages == ["ipa"] * 60 + ["rpa"] * 30
+    assert stages == ["ipa"] * 60 + ["rpa"] * 30 + ["rpa 2"] * 30 + ["similarity"] * 10
     card = verify(registry.path())
     assert card.created == NOW.isoformat()
     assert (card.parent, card.n_train) == (None, split.n_learning)
@@ -161,17 +164,18 @@ def test_base_of_another_split_plan_or_protocol_is_not_used(dataset_of, registry
     split = split_crystals(dataset.crystals)
     refit_dataset(dataset, registry, now=NOW, plan=plan)
     card = verify(registry.path())
-    assert may_reuse_base(card, dataset, split, plan)
+    data = Data(dataset, split, dataset, split)
+    assert may_reuse_base(card, data, plan)
     other_protocol = build_dataset(
         [replace(row, protocol_hash="q") for row in dataset.rows], dataset.energies_ev
     )
-    assert not may_reuse_base(card, other_protocol, split, plan)
+    assert not may_reuse_base(card, Data(other_protocol, split, other_protocol, split), plan)
     for change in (
         {"rule": SplitRule(salt="other")},
         {"base": replace(plan.base, lr=1e-4)},
         {"model": replace(plan.model, attention=((8, 4), (8, 4)))},
     ):
-        assert not may_reuse_base(card, dataset, split, replace(plan, **change))
+        assert not may_reuse_base(card, data, replace(plan, **change))
 
 
 def test_what_is_worse_is_kept_aside(dataset_of, registry, plan):
@@ -185,10 +189,11 @@ def test_what_is_worse_is_kept_aside(dataset_of, registry, plan):
     assert registry.latest() == good.version
     assert worse.version in registry.versions()
     # Both were measured on the held-out materials of the present set.
-    split = split_crystals(larger.crystals)
+    held_out = {record["material"] for record in verify(registry.path()).held_out}
+    rows = np.array([i for i, row in enumerate(larger.rows) if row.material_id in held_out])
     model, _ = registry.load(good.version)
-    now = summarise(score_model(model, larger, split.held_out, larger.rpa.numpy())).median_sc
-    assert worse.latest_median_sc == now
+    now = summarise(score_model(model, larger, rows, larger.rpa.numpy())).median_sc
+    assert worse.comparison.before == pytest.approx(now)
     assert now > worse.metrics["rpa"].median_sc
 
 
@@ -198,11 +203,11 @@ def test_a_damaged_checkpoint_in_use_is_replaced(dataset_of, registry, plan):
     weights.write_bytes(weights.read_bytes()[:-8])
     report = refit_dataset(dataset_of(32), registry, now=NOW, plan=plan)
     assert report.outcome is RefitOutcome.PROMOTED
-    assert (report.base_reused, report.latest_median_sc) == (False, None)
+    assert (report.base_reused, report.comparison) == (False, None)
     registry.load()
 
 
 def test_default_plan_runs_where_it_can():
-    plan = default_plan()
+    plan = default_plan("optimate")
     assert plan.base.device == plan.transfer.device == ("cuda" if torch.cuda.is_available() else "cpu")
     assert plan.base.recipe == FROM_SCRATCH.recipe

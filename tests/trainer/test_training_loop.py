@@ -11,8 +11,9 @@ import torch
 
 from farm.errors import InputError
 from trainer.architectures import new_model
-from trainer.fit import FitPlan, fit
+from trainer.fit import fit
 from trainer.network import predict_spectra
+from trainer.plan import FitPlan
 from trainer.split import split_crystals
 
 PLAN = FitPlan(epochs=60, lr=1e-2, batch_size=16, threads=1)

@@ -20,13 +20,10 @@ OTHER = Protocol(n_energies=41, ecutwfc_ry=70)
 
 
 def make_result(row, *, protocol=PROTOCOL, **changes) -> Result:
-    """A finished calculation whose directions average to the row's spectra."""
-    spread = np.array([0.5, 1.0, 1.5])[:, None]
+    """A finished calculation with the row's spectra."""
     steps = [
-        LadderStep(
-            gmax_mry=gmax, n_g=n_g, step_similarity=None, eps=1.0 + 1j * spread * np.asarray(s, dtype=float)
-        )
-        for gmax, n_g, s in ((0, 1, row.ipa_eps_imag_mean), (2000, 9, row.rpa_eps_imag_mean))
+        LadderStep(gmax_mry=gmax, n_g=n_g, step_similarity=None, eps=1.0 + 1j * np.asarray(s, dtype=float))
+        for gmax, n_g, s in ((0, 1, row.ipa_eps_imag), (2000, 9, row.rpa_eps_imag))
     ]
     result = Result(
         crystal=row.crystal,
@@ -51,14 +48,18 @@ def write(path, results):
             assert writer.append(result)
 
 
-def test_store_comes_back_as_the_mean_over_directions(tmp_path, rows):
+def test_store_comes_back_with_its_directions(tmp_path, rows):
     write(tmp_path / "s.h5", [make_result(row) for row in rows])
     dataset = load_dataset(tmp_path / "s.h5")
     assert [row.material_id for row in dataset.rows] == [row.material_id for row in rows]
     assert dataset.protocol_hashes == (PROTOCOL.hash,)
     assert np.array_equal(dataset.energies_ev, energy_grid_ev(41))
-    assert np.allclose(dataset.ipa, np.stack([row.ipa_eps_imag_mean for row in rows]), atol=1e-5)
-    assert np.allclose(dataset.rpa, np.stack([row.rpa_eps_imag_mean for row in rows]), atol=1e-5)
+    ipa, rpa = (np.stack([getattr(row, f"{rung}_eps_imag") for row in rows]) for rung in ("ipa", "rpa"))
+    assert np.allclose(dataset.ipa_diagonal, ipa, atol=1e-5)
+    assert np.allclose(dataset.rpa_diagonal, rpa, atol=1e-5)
+    assert np.allclose(dataset.rpa, rpa.mean(axis=1), atol=1e-5)
+    apart = np.abs(ipa.mean(axis=1) - rpa.mean(axis=1)).sum(axis=1) / rpa.mean(axis=1).sum(axis=1)
+    assert np.allclose(dataset.similarity[:, 0], 1 - apart, atol=0.02)
     assert [g.num_nodes for g in dataset.graphs] == [2] * 8
 
 
@@ -96,18 +97,18 @@ def test_hash_depends_on_content_and_not_on_order(rows):
     first = build_dataset(rows, grid).hash
     assert build_dataset(rows[::-1], grid).hash == first
     assert build_dataset(rows[:-1], grid).hash != first
-    changed = replace(rows[0], rpa_eps_imag_mean=rows[0].rpa_eps_imag_mean + np.float32(1e-3))
+    changed = replace(rows[0], rpa_eps_imag=rows[0].rpa_eps_imag + np.float32(1e-3))
     assert build_dataset([changed, *rows[1:]], grid).hash != first
     assert build_dataset([replace(rows[0], protocol_hash="q"), *rows[1:]], grid).hash != first
 
 
 def test_what_the_model_cannot_learn_from_is_named(rows, rock_salt):
-    zero = np.zeros(41, dtype=np.float32)
+    zero = np.zeros((3, 41), dtype=np.float32)
     bad = [
         replace(rows[0], crystal=rock_salt("Ti", "O")),
-        replace(rows[1], rpa_eps_imag_mean=zero),
-        replace(rows[2], ipa_eps_imag_mean=np.full(41, np.nan, dtype=np.float32)),
-        replace(rows[3], ipa_eps_imag_mean=zero[:-1]),
+        replace(rows[1], rpa_eps_imag=zero),
+        replace(rows[2], ipa_eps_imag=np.full((3, 41), np.nan, dtype=np.float32)),
+        replace(rows[3], ipa_eps_imag=zero[:, :-1]),
     ]
     dataset = build_dataset([*bad, *rows[4:]], energy_grid_ev(41))
     assert len(dataset) == len(rows) - 4

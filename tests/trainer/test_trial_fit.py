@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from farm.errors import InputError
-from trainer.fit import FROM_SCRATCH
+from trainer.recipes import FROM_SCRATCH
 from trainer.split import split_crystals
 from trainer.trial import trial
 
