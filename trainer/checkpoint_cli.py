@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from farm.console import echo_json, settings_of
-from farm.errors import InputError
+from farm.console import echo_json, screen, settings_of
 
 if TYPE_CHECKING:
+    from rich.progress import TaskID
+
     from trainer.card import Card
+    from trainer.exchange import Progress
 
 _PATH = click.Path(path_type=Path)
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
@@ -19,12 +24,13 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document 
 
 @click.group()
 def checkpoints() -> None:
-    """Versions of the model: list, promote, go back.
+    """Versions of the model: list, promote, go back, hand on.
 
     \b
     farm checkpoints list
     farm checkpoints promote 0003-8be2d1
     farm checkpoints rollback
+    farm checkpoints push s3://my-bucket/checkpoints
     """
 
 
@@ -106,25 +112,111 @@ def rollback(ctx: click.Context) -> None:
     click.echo(f"latest is {Registry(settings_of(ctx).checkpoints_dir).rollback()}")
 
 
-@click.command()
-@click.argument("dest", required=False, type=_PATH)
-@click.option("--from", "source", required=True, type=_PATH, help="A directory of checkpoints.")
-@click.option("--version", help="Which (default: the latest there).")
+@checkpoints.command()
+@_JSON
 @click.pass_context
-def pull(ctx: click.Context, dest: Path | None, source: Path, version: str | None) -> None:
-    """Copy a checkpoint from another farm to DEST (default: this farm's), verified by its hashes.
-
-    It is used at once where there was none; else `farm checkpoints promote` it.
+def history(ctx: click.Context, as_json: bool) -> None:
+    """What was promoted, refused, rolled back and pulled, when and why; the oldest first.
 
     \b
-    farm pull --from /shared/farm-home/checkpoints
+    farm checkpoints history
+    farm checkpoints history --json | jq '.[] | select(.event == "refused")'
     """
     from trainer.registry import Registry
 
-    if not source.is_dir():
-        raise InputError(f"{source} is not a directory", fix="Give the checkpoints directory of a farm")
+    found = Registry(settings_of(ctx).checkpoints_dir).history()
+    if found.n_damaged:
+        click.echo(f"farm: {found.n_damaged} lines of the history cannot be read", err=True)
+    if as_json:
+        echo_json([entry.to_dict() for entry in found.entries])
+        return
+    for entry in found.entries:
+        numbers = ", ".join(
+            f"{name} {'unknown' if value is None else format(value, '.4g')}"
+            for name, value in entry.numbers.items()
+        )
+        why = f"{entry.why} ({numbers})" if numbers else entry.why
+        click.echo(
+            f"{entry.time[:16].replace('T', ' ')} UTC  {entry.event:11s}  {entry.version}  "
+            f"from {entry.origin or 'none'}  {why}"
+        )
+    if not found.entries:
+        click.echo("nothing has happened yet", err=True)
+
+
+@checkpoints.command()
+@click.argument("dest")
+@click.argument("version", required=False)
+@click.option("--keep-latest", is_flag=True, help="Leave what is `latest` there as it is.")
+@_JSON
+@click.pass_context
+def push(ctx: click.Context, dest: str, version: str | None, keep_latest: bool, as_json: bool) -> None:
+    """Copy VERSION (default: the latest) to DEST, from which others can `farm pull`.
+
+    DEST is a directory, s3://bucket/prefix or another URL of fsspec that can be written.
+
+    \b
+    farm checkpoints push /srv/www/checkpoints
+    farm checkpoints push s3://my-bucket/checkpoints 0003-8be2d1
+    """
+    from trainer.exchange import push as push_to
+    from trainer.registry import Registry
+
+    registry = Registry(settings_of(ctx).checkpoints_dir)
+    with _progress_bar() as on_progress:
+        card = push_to(registry, dest, version, keep_latest=keep_latest, on_progress=on_progress)
+    if as_json:
+        echo_json({**_card_row(card, registry.latest()), "to": dest})
+        return
+    click.echo(f"{card.version} is in {dest}" + ("" if keep_latest else ", and the latest there"))
+
+
+@click.command()
+@click.argument("dest", required=False, type=_PATH)
+@click.option("--from", "source", required=True, help="A directory of checkpoints, or its URL.")
+@click.option("--version", help="Which (default: the latest there).")
+@_JSON
+@click.pass_context
+def pull(ctx: click.Context, dest: Path | None, source: str, version: str | None, as_json: bool) -> None:
+    """Copy a checkpoint from elsewhere to DEST (default: this farm's), verified by its hashes.
+
+    It is used at once where there was none; else `farm checkpoints promote` it. Any web server over a
+    directory of checkpoints will do, `python -m http.server` too, and buckets (`pip install s3fs`).
+
+    \b
+    farm pull --from /shared/farm-home/checkpoints
+    farm pull --from https://example.org/checkpoints --version 0003-8be2d1
+    farm pull --from s3://my-bucket/checkpoints --json
+    """
+    from trainer.exchange import pull as pull_from
+    from trainer.registry import Registry
+
     registry = Registry(dest or settings_of(ctx).checkpoints_dir)
-    card = registry.pull(source, version)
-    in_use = registry.latest() == card.version
-    hint = "in use" if in_use else f"to use it: `farm checkpoints promote {card.version}`"
+    with _progress_bar() as on_progress:
+        card = pull_from(registry, source, version, on_progress=on_progress)
+    latest = registry.latest()
+    if as_json:
+        echo_json({**_card_row(card, latest), "directory": str(registry.directory / card.version)})
+        return
+    hint = "in use" if latest == card.version else f"to use it: `farm checkpoints promote {card.version}`"
     click.echo(f"{card.version} is in {registry.directory}, verified; {hint}")
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Progress | None]:
+    """Bytes of each file on stderr, where somebody looks."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=screen(stderr=True), transient=True) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def on_progress(name: str, so_far: int, total: int | None) -> None:
+            if name not in tasks:
+                tasks[name] = bar.add_task(name, total=total)
+            bar.update(tasks[name], completed=so_far, total=total)
+
+        yield on_progress

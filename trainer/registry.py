@@ -8,6 +8,7 @@
             ipa.safetensors the base model (IPA)
             rpa.safetensors the transferred model (RPA)
         latest -> 0001-3f2a9c
+        history.jsonl       what was promoted, refused, rolled back and pulled, when and why
 
 A directory appears whole or not at all (written beside, then renamed), and nothing in it changes
 afterwards. Weights are safetensors: reading a checkpoint never runs code.
@@ -15,40 +16,53 @@ afterwards. Weights are safetensors: reading a checkpoint never runs code.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
+import logging
 import os
 import re
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from farm.errors import CheckpointError
 from trainer.card import PULL_FIX, RUNGS, Card, Rung, read_card, read_verified, verify
+from trainer.history import Event, History, append, entry, read
+from trainer.staging import publish, staged, sync, write_synced
 
 if TYPE_CHECKING:
     from trainer.network import SpectrumNetwork
 
-__all__ = ["RUNGS", "Registry", "Rung", "load_checkpoint"]
+__all__ = ["RUNGS", "Registry", "Rung", "is_version", "load_checkpoint"]
 
-_VERSION = re.compile(r"(\d{4,})-([0-9a-f]{6})")
+LOGGER = logging.getLogger(__name__)
+
+HISTORY = "history.jsonl"
+_VERSION = re.compile(r"([0-9]{4,9})-([0-9a-f]{6})")
+
+
+def is_version(text: str) -> bool:
+    """Whether this can be the name of a version; such a name is no way out of a directory."""
+    return _VERSION.fullmatch(text) is not None
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
 
 
 class Registry:
-    """The checkpoints of one directory. One process writes (the trainer); any number read."""
+    """The checkpoints of one directory; any number of processes read while one writes."""
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = Path(directory)
+    def __init__(self, directory: Path, *, clock: Callable[[], datetime] = _utc_now) -> None:
+        self.directory, self.clock = Path(directory), clock
 
     def versions(self) -> list[str]:
         """Versions present, oldest first."""
         if not self.directory.is_dir():
             return []
         names = [path.name for path in self.directory.iterdir() if (path / "card.json").is_file()]
-        return sorted((n for n in names if _VERSION.fullmatch(n)), key=lambda n: int(n.split("-")[0]))
+        return sorted((n for n in names if is_version(n)), key=lambda n: int(n.split("-")[0]))
 
     def latest(self) -> str | None:
         """The version in use, None before the first promotion."""
@@ -86,29 +100,21 @@ class Registry:
         card = replace(card, files=hashes)
         number = max((int(v.split("-")[0]) for v in self.versions()), default=0) + 1
         card = replace(card, version=f"{number:04d}-{card.digest[:6]}")
-        with _written_whole(self.directory, card.version) as staging:
+        with staged(self.directory) as staging:
             for name, data in weights.items():
-                _write_synced(staging / name, data)
-            _write_synced(staging / "card.json", card.dumps().encode())
+                write_synced(staging / name, data)
+            write_synced(staging / "card.json", card.dumps().encode())
+            publish(staging, self.directory / card.version)
         return card
 
-    def promote(self, version: str) -> None:
-        """Verify a version and make it `latest`, in one step for every reader."""
-        if version not in self.versions():
-            raise CheckpointError(
-                f"{version!r} is not a version in {self.directory}",
-                fix=f"Present: {', '.join(self.versions()) or 'none; copy one there with `farm pull`'}",
-            )
-        verify(self.directory / version)
-        with _disk_errors(self.directory):
-            link = Path(tempfile.mkdtemp(dir=self.directory, prefix=".latest-")) / "latest"
-            try:
-                link.symlink_to(version)
-                link.replace(self.directory / "latest")
-            finally:
-                shutil.rmtree(link.parent)
+    def promote(self, version: str, *, reason: str = "by hand", **numbers: float | None) -> None:
+        """Verify a version and make it `latest`, in one step for every reader.
 
-    def rollback(self) -> str:
+        ``reason`` and ``numbers`` (what was decided by) go to the history.
+        """
+        self._switch(version, Event.PROMOTED, reason, numbers)
+
+    def rollback(self, *, reason: str = "by hand") -> str:
         """Back to the parent of `latest`: what was in use when it was fitted. Returns its version."""
         parent = read_card(self.path()).parent
         if parent is None or parent not in self.versions():
@@ -116,29 +122,54 @@ class Registry:
                 f"{self.latest()} has no predecessor in {self.directory}",
                 fix="Choose one by name: `farm checkpoints promote VERSION`",
             )
-        self.promote(parent)
+        self._switch(parent, Event.ROLLED_BACK, reason, {})
         return parent
 
-    def pull(self, source: Path, version: str | None = None) -> Card:
-        """Copy a verified version (None: the `latest`) of another directory of checkpoints.
+    def _switch(self, version: str, event: Event, reason: str, numbers: Mapping[str, float | None]) -> None:
+        if version not in self.versions():
+            raise CheckpointError(
+                f"{version!r} is not a version in {self.directory}",
+                fix=f"Present: {', '.join(self.versions()) or 'none; copy one there with `farm pull`'}",
+            )
+        verify(self.directory / version)
+        before = self.latest()
+        if before == version:
+            return
+        with staged(self.directory) as staging:
+            link = staging / "latest"
+            link.symlink_to(version)
+            link.replace(self.directory / "latest")
+            sync(self.directory)
+        self.record(event, version, origin=before, reason=reason, numbers=numbers)
 
-        It becomes `latest` here only where there was none: a farm's own model is never replaced
-        unasked. Copying what is already here is a success.
-        """
-        origin = Registry(source).path(version)
-        card = verify(origin)
-        if not _VERSION.fullmatch(card.version):
-            raise CheckpointError(f"{origin}: {card.version!r} is not a version")
-        self.directory.mkdir(parents=True, exist_ok=True)
-        if card.version not in self.versions():
-            with _written_whole(self.directory, card.version) as staging:
-                for name in (*card.files, "card.json"):
-                    _write_synced(staging / name, (origin / name).read_bytes())
-                # Once more on the copy: the source can change while it is read.
-                verify(staging)
-        if self.latest() is None:
-            self.promote(card.version)
-        return card
+    def record_refusal(self, version: str, *, reason: str, **numbers: float | None) -> None:
+        """Tell the history that a version was not promoted, and by what that was decided."""
+        self.record(Event.REFUSED, version, origin=self.latest(), reason=reason, numbers=numbers)
+
+    def record(
+        self,
+        event: Event,
+        version: str,
+        *,
+        origin: str | None,
+        reason: str,
+        numbers: Mapping[str, float | None] | None = None,
+    ) -> None:
+        """Add a line to the history. A disk that refuses it undoes nothing: a warning tells."""
+        line = entry(event, version, now=self.clock(), origin=origin, why=reason, numbers=numbers or {})
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            append(self.directory / HISTORY, line)
+        except OSError as error:
+            LOGGER.warning("%s: not recorded that %s was %s: %s", self.directory, version, event, error)
+
+    def history(self) -> History:
+        """What happened to the versions, the oldest first. Raises CheckpointError."""
+        path = self.directory / HISTORY
+        try:
+            return read(path)
+        except OSError as error:
+            raise CheckpointError(f"{path}: cannot be read: {error}") from error
 
 
 def load_checkpoint(directory: Path, rung: Rung = "rpa") -> tuple[SpectrumNetwork, Card]:
@@ -162,35 +193,3 @@ def load_checkpoint(directory: Path, rung: Rung = "rpa") -> tuple[SpectrumNetwor
 
 def _contiguous(model: SpectrumNetwork) -> dict[str, Any]:
     return {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-
-
-def _write_synced(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-@contextlib.contextmanager
-def _written_whole(directory: Path, name: str) -> Iterator[Path]:
-    """A staging directory that becomes ``directory / name`` when the block ends without an error."""
-    with _disk_errors(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(dir=directory, prefix=f".{name}-"))
-        try:
-            yield staging
-            staging.chmod(0o755)
-            staging.rename(directory / name)
-        except BaseException:
-            shutil.rmtree(staging, ignore_errors=True)
-            raise
-
-
-@contextlib.contextmanager
-def _disk_errors(directory: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise CheckpointError(
-            f"{directory}: cannot be written: {error}", fix="Free space on that disk and check its rights"
-        ) from error

@@ -7,32 +7,13 @@ import subprocess
 import sys
 
 import pytest
+from checkpoint_samples import serving, write_versions
 from click.testing import CliRunner
 
 from farm.errors import CheckpointError, InputError
 from trainer import cli
-from trainer.architectures import new_model
-from trainer.card import Card
 from trainer.checkpoint_cli import checkpoints, pull
 from trainer.registry import Registry
-
-
-def make_card(config, parent: str | None = None, median_sc: float = 0.5) -> Card:
-    return Card(
-        parent=parent,
-        created="2026-01-01T00:00:00+00:00",
-        n_train=7,
-        model=config.to_dict(),
-        energy_max_ev=20.0,
-        base={"n_materials": 7},
-        transfer={},
-        dataset={"hash": "d"},
-        split={"hash": "s"},
-        protocol_hashes=("p",),
-        metrics={"rpa": {"median_sc": median_sc}},
-        held_out=({"material": "Si", "sc": median_sc},),
-        software={"torch": "0"},
-    )
 
 
 @pytest.fixture
@@ -40,10 +21,7 @@ def home(tmp_path, small_config, monkeypatch):
     """A farm with two checkpoints, the first of them in use."""
     monkeypatch.setenv("FARM_HOME", str(tmp_path / "home"))
     registry = Registry(tmp_path / "home" / "checkpoints")
-    parent = None
-    for seed in range(2):
-        models = {"ipa": new_model(small_config, seed), "rpa": new_model(small_config, seed + 10)}
-        parent = registry.write(models, make_card(small_config, parent)).version
+    write_versions(registry, small_config, 2)
     registry.promote(registry.versions()[0])
     return tmp_path / "home"
 
@@ -67,6 +45,7 @@ def test_list_promote_rollback(home):
     assert run(checkpoints, "promote", versions[1]).stdout == f"latest is {versions[1]}\n"
     listed = run(checkpoints, "list").stdout.splitlines()
     assert [line[0] for line in listed] == [" ", "*"]
+    assert [line.split("  from ")[1] for line in listed] == ["none", versions[0]]
     assert run(checkpoints, "rollback").stdout == f"latest is {versions[0]}\n"
     assert isinstance(run(checkpoints, "promote", "0042-000000").exception, CheckpointError)
 
@@ -92,6 +71,66 @@ def test_pull_makes_an_empty_farm_able_to_predict(home, tmp_path, good_cif, monk
     )
     assert f"farm checkpoints promote {newest}" in result.stdout
     assert isinstance(run(pull, "--from", tmp_path / "nowhere").exception, InputError)
+
+
+def test_pull_from_a_web_server_prints_one_document(home, tmp_path):
+    with serving(home / "checkpoints") as (url, _):
+        result = run(pull, tmp_path / "laptop", "--from", url, "--json")
+    version = Registry(home / "checkpoints").latest()
+    assert json.loads(result.stdout) == {
+        "version": version,
+        "latest": True,
+        "parent": None,
+        "created": "2026-01-01T00:00:00+00:00",
+        "n_train": 7,
+        "median_sc": 0.5,
+        "directory": str(tmp_path / "laptop" / version),
+    }
+
+
+def test_a_pull_that_fails_is_one_line_without_a_traceback(home, tmp_path):
+    with serving(home / "checkpoints") as (url, _):
+        command = [
+            sys.executable,
+            "-m",
+            "farm.cli.main",
+            "pull",
+            str(tmp_path / "x"),
+            "--from",
+            f"{url}/no",
+        ]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.startswith(f"farm: {url}/no: no checkpoint there")
+    assert ended.stderr.count("\n") == 1
+
+
+def test_push_makes_a_place_to_pull_from(home, tmp_path):
+    first, last = Registry(home / "checkpoints").versions()
+    there = tmp_path / "www"
+    assert json.loads(run(checkpoints, "push", there, "--json").stdout)["version"] == first
+    assert "the latest there" not in run(checkpoints, "push", there, last, "--keep-latest").stdout
+    assert (Registry(there).versions(), Registry(there).latest()) == ([first, last], first)
+    assert "the latest there" in run(checkpoints, "push", there, last).stdout
+    assert Registry(there).latest() == last
+
+
+def test_history_tells_what_happened(home):
+    first, last = Registry(home / "checkpoints").versions()
+    Registry(home / "checkpoints").record_refusal(last, reason="not better", median_sc=0.25, before=None)
+    rows = json.loads(run(checkpoints, "history", "--json").stdout)
+    assert [(row["event"], row["version"], row["from"]) for row in rows] == [
+        ("promoted", first, None),
+        ("refused", last, first),
+    ]
+    lines = run(checkpoints, "history").stdout.splitlines()
+    assert lines[1].endswith(
+        f"refused      {last}  from {first}  not better (median_sc 0.25, before unknown)"
+    )
+    (home / "checkpoints" / "history.jsonl").write_text("{\n")
+    result = run(checkpoints, "history")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "1 lines of the history cannot be read" in result.stderr
 
 
 def test_loading_the_commands_loads_no_torch():

@@ -10,31 +10,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from checkpoint_samples import make_card, write_versions
 
 from farm.errors import CheckpointError
 from trainer.architectures import new_model
-from trainer.card import Card, read_card, verify
+from trainer.card import read_card, verify
+from trainer.exchange import pull
 from trainer.graph import crystal_graph
 from trainer.network import predict_spectra
 from trainer.registry import Registry
-
-
-def make_card(config, parent: str | None = None, median_sc: float = 0.5) -> Card:
-    return Card(
-        parent=parent,
-        created="2026-01-01T00:00:00+00:00",
-        n_train=7,
-        model=config.to_dict(),
-        energy_max_ev=20.0,
-        base={"n_materials": 7},
-        transfer={},
-        dataset={"hash": "d"},
-        split={"hash": "s"},
-        protocol_hashes=("p",),
-        metrics={"rpa": {"median_sc": median_sc}},
-        held_out=({"material": "Si", "sc": median_sc},),
-        software={"torch": "0"},
-    )
 
 
 @pytest.fixture
@@ -45,11 +29,7 @@ def registry(tmp_path: Path) -> Registry:
 @pytest.fixture
 def written(registry, small_config):
     """Three versions, each the parent of the next, the last in use."""
-    versions: list[str] = []
-    for seed in range(3):
-        models = {"ipa": new_model(small_config, seed), "rpa": new_model(small_config, seed + 10)}
-        card = registry.write(models, make_card(small_config, versions[-1] if versions else None))
-        versions.append(card.version)
+    versions = write_versions(registry, small_config, 3)
     registry.promote(versions[-1])
     return versions
 
@@ -81,6 +61,7 @@ def test_nothing_half_written_is_left_or_seen(registry, small_config, monkeypatc
     def full_disk(*_: Path) -> Path:
         raise OSError(28, "No space left on device")
 
+    registry.directory.mkdir()
     monkeypatch.setattr(Path, "rename", full_disk)
     with pytest.raises(CheckpointError, match="No space"):
         registry.write({"rpa": new_model(small_config, 0)}, make_card(small_config))
@@ -98,7 +79,7 @@ def test_altered_weights_are_refused_everywhere(registry, written, tmp_path):
         registry.load,
         lambda: verify(registry.directory / written[-1]),
         lambda: registry.promote(written[-1]),
-        lambda: elsewhere.pull(registry.directory),
+        lambda: pull(elsewhere, registry.directory),
     ):
         with pytest.raises(CheckpointError, match=r"rpa\.safetensors: does not match") as error:
             attempt()
@@ -182,26 +163,13 @@ def test_latest_is_there_at_every_moment(registry, written):
     reader.join()
     assert missing == []
     names = sorted(path.name for path in registry.directory.iterdir())
-    assert names == sorted([*written, "latest"])
+    assert names == sorted([*written, "history.jsonl", "latest"])
 
 
 def test_latest_survives_a_move_of_the_farm(registry, written, tmp_path):
     moved = tmp_path / "moved"
     os.rename(registry.directory, moved)
     assert Registry(moved).load()[1].version == written[-1]
-
-
-def test_pull_copies_verified_and_replaces_nothing_unasked(registry, written, tmp_path):
-    other = Registry(tmp_path / "other")
-    assert other.pull(registry.directory, written[0]).version == written[0]
-    assert other.latest() == written[0]
-    other.pull(registry.directory)
-    other.pull(registry.directory)
-    assert other.versions() == [written[0], written[-1]]
-    assert other.latest() == written[0]
-    other.promote(written[-1])
-    one, two = (r.load()[0].state_dict() for r in (registry, other))
-    assert all(torch.equal(one[name], two[name]) for name in one)
 
 
 def test_a_checkpoint_of_the_first_format_predicts_as_it_did(rock_salt):
@@ -224,7 +192,7 @@ def test_a_checkpoint_of_the_first_format_predicts_as_it_did(rock_salt):
 def test_a_checkpoint_of_the_first_format_is_copied_as_it_is_and_still_proven(tmp_path):
     first = Registry(Path(__file__).parent / "checkpoint_format_1")
     other = Registry(tmp_path)
-    card = other.pull(first.directory)
+    card = pull(other, first.directory)
     assert (other.path() / "card.json").read_bytes() == (first.path() / "card.json").read_bytes()
     text = (other.path() / "card.json").read_text()
     (other.path() / "card.json").write_text(text.replace('"heads": 3', '"heads": 4'))
