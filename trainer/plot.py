@@ -1,9 +1,13 @@
-"""The figure of `farm predict --plot`. IPA is grey and dashed, RPA red, in every figure."""
+"""The figure of `farm predict --plot`, and the style that all figures of the trainer share.
+
+IPA is grey and dashed, RPA red, in every figure.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from farm.errors import InputError
 from farm.spectrum import FloatArray
@@ -11,6 +15,37 @@ from trainer.predict import AXIS_LABELS, Prediction
 
 COLOURS = {"ipa": "#7f8c8d", "rpa": "#c0392b"}
 LINE_STYLES = {"ipa": "--", "rpa": "-"}
+
+INK, MUTED, FAINT = "#22262b", "#6b7480", "#d5dae0"
+# From little to much, told apart in print and by the colour blind, on white and on black.
+RAMP = ("#2b5c8a", "#5b84a8", "#969c98", "#c9a257", "#e39a12")
+# Of matplotlib, for `matplotlib.rc_context`.
+STYLE: Any = {
+    "font.family": "sans-serif",
+    "font.size": 9.0,
+    "axes.titlesize": 9.5,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9.0,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.axisbelow": True,
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.labelsize": 8.0,
+    "ytick.labelsize": 8.0,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 8.0,
+    # The same data give the same file.
+    "svg.hashsalt": "farm",
+}
 
 
 def plot_predictions(
@@ -20,6 +55,15 @@ def plot_predictions(
 
     Raises InputError for a file type that matplotlib cannot write.
     """
+    from matplotlib import rc_context
+
+    with rc_context(STYLE):
+        _plot_predictions(predictions, references, path)
+
+
+def _plot_predictions(
+    predictions: Sequence[Prediction], references: Sequence[FloatArray | None], path: Path
+) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

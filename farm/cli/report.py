@@ -1,14 +1,20 @@
-"""``farm report``: what all results cost, which remedies worked, and what stands in the way."""
+"""``farm report``: what all results cost, which remedies worked, and what stands in the way.
+
+The page and the figures of a checkpoint are made by another part, found by its entry point.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from importlib.metadata import entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from farm.console import duration, echo_json, screen, settings_of
+from farm.errors import FarmError
 from farm.settings import Settings
 from farm.tally import ADDITIVE, ALL_STAGES, MEASURES, Told, tally
 
@@ -17,6 +23,7 @@ if TYPE_CHECKING:
 
 _TITLES = {"cpu_s": "CPU", "wall_s": "wall", "peak_memory_mb": "peak memory", "disk_mb": "disk"}
 _UNNAMED = "(not named)"
+_FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command()
@@ -25,20 +32,51 @@ _UNNAMED = "(not named)"
     type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]),
     help="Only results stored since then, UTC.",
 )
+@click.option("--html", type=_FILE, help="Write the page of a checkpoint instead: numbers, figures, map.")
+@click.option(
+    "--figures",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write the figures of that page as PNG and SVG into a directory.",
+)
+@click.option("--checkpoint", metavar="VERSION|PATH", help="Of which one (default: the latest).")
+@click.option(
+    "--curve", type=_FILE, help="A learning curve to draw, as `farm train curve --json` prints it."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @click.pass_context
-def report(ctx: click.Context, since: datetime | None, as_json: bool) -> None:
+def report(
+    ctx: click.Context,
+    since: datetime | None,
+    html: Path | None,
+    figures: Path | None,
+    checkpoint: str | None,
+    curve: Path | None,
+    as_json: bool,
+) -> None:
     """Sum up the store: outcomes, cost by stage, remedies, and why the rest is not done.
 
     Of several results of one job the newest counts. Disk is the largest step of a stage. A remedy
     worked when the step was good with it and with no other after it.
 
+    With --html or --figures it tells of a checkpoint instead: how near its spectra are on the materials it
+    has not seen, its learning curve, examples, and a map of all materials. The page is one file that needs
+    no network. What cannot be had is named, on the page too; the exit code is 1 then.
+
     \b
     farm report
     farm report --since 2026-01-31
     farm report --json | jq .remedies
+    farm report --html report.html
+    farm report --figures figures --checkpoint 0003-8be2d1
     """
     settings = settings_of(ctx)
+    if html is not None or figures is not None:
+        if since is not None:
+            raise click.UsageError("--since is of the sums over the store, not of a page")
+        _write_page(ctx, settings, as_json, html=html, figures=figures, checkpoint=checkpoint, curve=curve)
+        return
+    if checkpoint is not None or curve is not None:
+        raise click.UsageError("--checkpoint and --curve are of a page: name it with --html or --figures")
     document = tally(_told(settings, since))
     if as_json:
         echo_json(document)
@@ -50,6 +88,35 @@ def report(ctx: click.Context, since: datetime | None, as_json: bool) -> None:
             f"{settings.store_path} holds no results{when}: `farm seed` queues crystals, "
             "`farm up` computes them."
         )
+
+
+def _write_page(ctx: click.Context, settings: Settings, as_json: bool, **asked: Any) -> None:
+    try:
+        (point,) = entry_points(group="farm.report_pages")
+    except ValueError as error:
+        raise FarmError(
+            "no part that makes pages is installed",
+            fix="Install the farm again: `pip install .` where its source is",
+        ) from error
+    written = point.load()(settings, **asked)
+    for problem in written.problems:
+        click.echo(f"farm: {problem}", err=True)
+    if as_json:
+        echo_json(
+            {
+                "checkpoint": written.checkpoint,
+                "files": [{"path": str(path), "bytes": path.stat().st_size} for path in written.paths],
+                "problems": list(written.problems),
+                "remarks": list(written.remarks),
+            }
+        )
+    else:
+        for path in written.paths:
+            click.echo(f"{path} ({path.stat().st_size / 1e6:.2f} MB)")
+        for remark in written.remarks:
+            click.echo(remark, err=True)
+    if written.problems:
+        ctx.exit(1)
 
 
 def _told(settings: Settings, since: datetime | None) -> Iterator[Told]:
