@@ -1,20 +1,15 @@
-"""``farm report``: what all results cost, which remedies worked, and what stands in the way.
-
-The page and the figures of a checkpoint are made by another part, found by its entry point.
-"""
+"""``farm report``: what all results cost, which remedies worked, and what stands in the way."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from farm.console import duration, echo_json, screen, settings_of
-from farm.errors import FarmError
 from farm.settings import Settings
 from farm.tally import ADDITIVE, ALL_STAGES, MEASURES, Told, tally
 
@@ -73,7 +68,9 @@ def report(
     if html is not None or figures is not None:
         if since is not None:
             raise click.UsageError("--since is of the sums over the store, not of a page")
-        _write_page(ctx, settings, as_json, html=html, figures=figures, checkpoint=checkpoint, curve=curve)
+        from farm.cli.report_page import write_page
+
+        write_page(ctx, settings, as_json, html=html, figures=figures, checkpoint=checkpoint, curve=curve)
         return
     if checkpoint is not None or curve is not None:
         raise click.UsageError("--checkpoint and --curve are of a page: name it with --html or --figures")
@@ -88,35 +85,6 @@ def report(
             f"{settings.store_path} holds no results{when}: `farm seed` queues crystals, "
             "`farm up` computes them."
         )
-
-
-def _write_page(ctx: click.Context, settings: Settings, as_json: bool, **asked: Any) -> None:
-    try:
-        (point,) = entry_points(group="farm.report_pages")
-    except ValueError as error:
-        raise FarmError(
-            "no part that makes pages is installed",
-            fix="Install the farm again: `pip install .` where its source is",
-        ) from error
-    written = point.load()(settings, **asked)
-    for problem in written.problems:
-        click.echo(f"farm: {problem}", err=True)
-    if as_json:
-        echo_json(
-            {
-                "checkpoint": written.checkpoint,
-                "files": [{"path": str(path), "bytes": path.stat().st_size} for path in written.paths],
-                "problems": list(written.problems),
-                "remarks": list(written.remarks),
-            }
-        )
-    else:
-        for path in written.paths:
-            click.echo(f"{path} ({path.stat().st_size / 1e6:.2f} MB)")
-        for remark in written.remarks:
-            click.echo(remark, err=True)
-    if written.problems:
-        ctx.exit(1)
 
 
 def _told(settings: Settings, since: datetime | None) -> Iterator[Told]:

@@ -92,7 +92,7 @@ def atlas_plate(materials: Materials, embedding: Embedding) -> Plate:
     ringed = " Held-out materials are ringed." if n_held_out else ""
     colourings = (
         ("similarity", "SC of IPA as RPA", np.clip(materials.sc_ipa, 0.4, 1.0)),
-        ("onset", "onset of absorption (eV)", onset),
+        ("onset", "onset of absorption (eV)", np.clip(onset, *np.percentile(onset, [2, 98]))),
     )
     return Plate(
         name="atlas",
