@@ -1,6 +1,6 @@
 """Directories that appear whole or not at all: filled beside, flushed to the disk, then renamed.
 
-What a process left that was killed meanwhile stays behind as ``.staging-*`` until the next one comes:
+What a process left that was killed meanwhile stays behind as ``.farm-staging-*`` until the next one comes:
 the kernel lets go of a dead process's lock, and what nobody locks is nobody's.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from farm.errors import CheckpointError
 
-_PREFIX = ".staging-"
+_PREFIX = ".farm-staging-"
 # Where a file system locks no directories (NFS), age has to tell.
 _STALE_AFTER_S = 24 * 3600.0
 

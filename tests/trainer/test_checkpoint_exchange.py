@@ -367,7 +367,7 @@ def test_a_pull_that_is_killed_leaves_only_what_the_next_one_clears(origin, here
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
             release.set()
-        assert staging.name.startswith(".staging-")
+        assert staging.name.startswith(".farm-staging-")
         assert here.versions() == [first]
         pull(here, url, patience=HASTY)
     assert not [path for path in here.directory.iterdir() if path.name.startswith(".")]
