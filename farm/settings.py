@@ -62,6 +62,12 @@ class Settings(BaseModel):
     policy: Literal["cheapest", "uncertainty-per-cost", "diverse"] = Field(
         default="cheapest", description="what to compute first"
     )
+    ipa_enough_sc: float = Field(
+        default=0.9,
+        gt=0,
+        le=1,
+        description="farm seed --rung auto: IPA is enough from this predicted SC[RPA;IPA] less its error",
+    )
     refit_min_spectra: int = Field(default=8, ge=2, description="RPA spectra before the first refit")
     refit_growth: float = Field(default=1.0, gt=0, description="growth of the RPA set that calls a refit")
     refit_lease_s: float = Field(default=60.0, ge=1, description="a trainer silent for this long is dead")

@@ -6,7 +6,6 @@ import math
 import os
 import sys
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from farm.errors import InputError
 from farm.job import Engine
 
 if TYPE_CHECKING:
+    from farm.cli.seed_rungs import RungFlag
     from farm.protocol import Protocol
 
 # Beyond so many the one that reads the files and queues the jobs has no time for more.
@@ -57,6 +57,20 @@ def _finite(ctx: click.Context, parameter: click.Parameter, number: float | None
     help="How the response gets its bands, in place of the protocol's; nscf to compare with.",
 )
 @click.option(
+    "--rung",
+    type=click.Choice(["rpa", "ipa", "auto"]),
+    default="rpa",
+    show_default=True,
+    help="Spectra with local fields, without (IPA alone), or as the model tells of each crystal.",
+)
+@click.option(
+    "--ipa-enough",
+    type=float,
+    callback=_finite,
+    metavar="SC",
+    help="With --rung auto: IPA is enough from this predicted SC[RPA;IPA] less its error.  [0.9]",
+)
+@click.option(
     "--engine",
     type=click.Choice([engine.value for engine in Engine]),
     default=Engine.NATIVE.value,
@@ -90,6 +104,8 @@ def seed(
     limit: int | None,
     protocol: str,
     bands: str | None,
+    rung: RungFlag,
+    ipa_enough: float | None,
     engine: str,
     processes: int | None,
     rejected_path: Path | None,
@@ -106,19 +122,23 @@ def seed(
     large source is still being read. Interrupted, killed, or without Redis in the middle: what was queued
     stays, and the same command goes on from there.
 
+    With --rung ipa no local fields are computed, which is cheaper; what the farm has or computes at RPA is
+    skipped, since it holds the IPA too. With --rung auto the model in use predicts how alike the two are.
+
     \b
     farm seed --max-atoms 4
     farm seed alexandria.json.bz2 --elements Si,C,O --max-hull 0.05 --dry-run
     farm seed alexandria.json.bz2 --rejected rejected.jsonl
     farm seed my_structures/ --protocol paper
+    farm seed alexandria.json.bz2 --rung auto --ipa-enough 0.95
     """
     from farm.cli.seed_output import print_report
     from farm.cli.seed_run import StoreReader, Take, kept, rejections_to, run
-    from farm.cost_model import model_key
+    from farm.cli.seed_rungs import at_rung, check, chooser
     from farm.seeding import Queueing, SeedDocument, SeedReport, Terms
     from farm.sources import Filters
 
-    settings = settings_of(ctx)
+    settings = settings_of(ctx, ipa_enough_sc=ipa_enough)
     filters = Filters(
         max_atoms=max_atoms,
         elements=elements,
@@ -129,6 +149,8 @@ def seed(
         limit=limit,
     )
     chosen = _protocol(protocol, bands, Engine(engine))
+    check(rung, chosen, ipa_enough_given=ipa_enough is not None)
+    choose = chooser(settings) if rung == "auto" else None
     terms = Terms(filters=filters, protocol=chosen, engine=Engine(engine))
     report, store = SeedReport(), StoreReader(settings.store_path)
     with ExitStack() as stack:
@@ -138,16 +160,17 @@ def seed(
             takers.append(document.add)
         if rejected_path:
             takers.append(stack.enter_context(rejections_to(rejected_path)))
-        queueing = None
+        queueing, cost_models = None, {}
         if not dry_run:
             settings.home.mkdir(parents=True, exist_ok=True)
             backlog = stack.enter_context(open_backlog(settings))
             queueing = Queueing(backlog, store.held_job_ids)
-            learnt = backlog.cost_models().get(model_key(engine, chosen.hash))
-            terms = replace(terms, cost_model=learnt or terms.cost_model)
+            cost_models = backlog.cost_models()
+        terms, rungs = at_rung(rung, terms, choose, cost_models, store.failed_job_ids())
         signal_number = run(
             sources or (None,),
             terms,
+            rungs,
             queueing,
             store.held_job_ids() or frozenset(),
             processes or min(len(os.sched_getaffinity(0)), _MOST_PROCESSES),

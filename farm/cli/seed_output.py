@@ -66,12 +66,22 @@ def print_report(report: SeedReport, *, dry_run: bool) -> None:
     for reason, n in report.skipped.items():
         console.print(f"skipped {n:,}: {escape(reason)}")
     verb = "would queue" if dry_run else "queued"
+    _print_rungs(report, console, verb)
     hours = report.predicted_cpu_hours
     by_size = ", ".join(f"{duration(h * 3600)} in cells of {n}" for n, h in hours.items())
     console.print(
         f"{verb} {report.n_queued:,}, skipped {report.n_skipped:,}, rejected {report.n_rejected:,}"
         + (f"; predicted CPU time {duration(sum(hours.values()) * 3600)} ({by_size})" if hours else "")
     )
+
+
+def _print_rungs(report: SeedReport, console: Console, verb: str) -> None:
+    """How many at which rung and why, where not all is RPA as ever."""
+    if not report.is_mixed:
+        return
+    for (rung, reason), n in report.rungs.most_common():
+        because = f": {escape(reason)}" if reason else ""
+        console.print(f"{verb} {n:,} at {rung.value.upper()}{because}")
 
 
 def _print_rejections(report: SeedReport, console: Console) -> None:
@@ -91,9 +101,14 @@ def _print_rejections(report: SeedReport, console: Console) -> None:
 def _table(rows: Sequence[Queued]) -> Table:
     from rich.table import Table
 
+    chosen = any(row.choice for row in rows)
     table = Table("material", "formula", box=None, header_style="bold")
-    for name in ("atoms", "predicted CPU s"):
+    for name in ("atoms", "predicted CPU s", *(("predicted SC[RPA;IPA]", "rung") if chosen else ())):
         table.add_column(name, justify="right")
     for row in rows:
-        table.add_row(row.material, row.formula, str(row.n_atoms), f"{row.predicted_cpu_s:.1f}")
+        cells = [row.material, row.formula, str(row.n_atoms), f"{row.predicted_cpu_s:.1f}"]
+        if chosen:
+            predicted = row.choice.predicted_similarity if row.choice else None
+            cells += ["" if predicted is None else f"{predicted:.3f}", row.rung.value.upper()]
+        table.add_row(*cells)
     return table

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from farm.cli.seed_output import progress
 from farm.errors import BrokerError, ResourceError
-from farm.seeding import Queueing, Row, SeedReport, Terms, seed_rows
+from farm.seeding import Queueing, Row, Rungs, SeedReport, Terms, seed_rows
 from farm.sources import Meter, Rejected, cut_source
 from farm.store import open_store
 
@@ -21,6 +21,7 @@ Take = Callable[[Iterable[Row]], None]
 def run(
     sources: Sequence[Path | None],
     terms: Terms,
+    rungs: Rungs | None,
     queueing: Queueing | None,
     held_job_ids: frozenset[str],
     n_processes: int,
@@ -30,7 +31,9 @@ def run(
     """Seed, and hand every batch to the takers; the number of the signal that ended it, or 0."""
     meter = Meter()
     items = chain.from_iterable(cut_source(source, meter) for source in sources)
-    rows = seed_rows(items, terms, queueing=queueing, held_job_ids=held_job_ids, n_processes=n_processes)
+    rows = seed_rows(
+        items, terms, queueing=queueing, held_job_ids=held_job_ids, rungs=rungs, n_processes=n_processes
+    )
     with _signals() as caught, progress(sources, meter, report) as show, closing(rows):
         try:
             for batch in rows:
@@ -90,14 +93,24 @@ class StoreReader:
         self._path = path
         self._stamp: tuple[int, ...] = ()
         self._held: frozenset[str] = frozenset()
+        self._failed: frozenset[str] = frozenset()
 
     def held_job_ids(self) -> frozenset[str] | None:
         """The jobs the store has answered; None where there is no store to be seen."""
+        return self._held if self._read() else None
+
+    def failed_job_ids(self) -> frozenset[str]:
+        """Of these the ones that have failed."""
+        return self._failed if self._read() else frozenset()
+
+    def _read(self) -> bool:
         if not self._path.is_file():
-            return None
+            return False
         stat = self._path.stat()
         stamp = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
         if stamp != self._stamp:
             with open_store(self._path) as store:
-                self._held, self._stamp = frozenset(store.held_job_ids()), stamp
-        return self._held
+                self._held = frozenset(store.held_job_ids())
+                self._failed = frozenset(store.failed_job_ids())
+            self._stamp = stamp
+        return True

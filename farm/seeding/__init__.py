@@ -5,5 +5,6 @@ from farm.seeding.document import SeedDocument
 from farm.seeding.flow import Row, seed_rows
 from farm.seeding.queueing import Queued, Queueing
 from farm.seeding.report import SeedReport
+from farm.seeding.rungs import Rungs
 
-__all__ = ["Queued", "Queueing", "Row", "SeedDocument", "SeedReport", "Terms", "seed_rows"]
+__all__ = ["Queued", "Queueing", "Row", "Rungs", "SeedDocument", "SeedReport", "Terms", "seed_rows"]

@@ -41,7 +41,7 @@ def appraise(
     items: Iterable[Unparsed | Crystal | Rejected], terms: Terms
 ) -> list[Job | Unpriced | Rejected | Skipped]:
     """Parse, filter and price structures: one answer each, in their order."""
-    fields, protocol_hash = terms.protocol.to_dict(), terms.protocol.hash
+    priced = Pricer(terms)
     answers: list[Job | Unpriced | Rejected | Skipped] = []
     for item in items:
         found = parse(item, terms.filters.why_not_told)
@@ -50,23 +50,30 @@ def appraise(
         elif reason := terms.filters.why_not(found):
             answers.append(Skipped(found.material_id, reason))
         else:
-            answers.append(_priced(found, terms, fields, protocol_hash))
+            answers.append(priced(found))
     return answers
 
 
-def _priced(
-    crystal: Crystal, terms: Terms, fields: dict[str, object], protocol_hash: str
-) -> Job | Unpriced:
-    try:
-        prior = cost_prior(crystal, terms.protocol, terms.engine)
-    except CrystalError as error:
-        return Unpriced(crystal, Rejected(crystal.material_id, error.message, error.fix))
-    return Job(
-        crystal=crystal,
-        protocol=fields,
-        protocol_hash=protocol_hash,
-        engine=terms.engine,
-        predicted_cpu_s=terms.cost_model.predict(prior).cpu_s,
-        prior=prior,
-        slot_class=slot_class(prior.memory_mb),
-    )
+class Pricer:
+    """Makes jobs of crystals under one protocol, whose fields and hash are taken once."""
+
+    def __init__(self, terms: Terms) -> None:
+        self._terms = terms
+        self._fields, self._hash = terms.protocol.to_dict(), terms.protocol.hash
+
+    def __call__(self, crystal: Crystal) -> Job | Unpriced:
+        """The job of a crystal, with its predicted cost."""
+        terms = self._terms
+        try:
+            prior = cost_prior(crystal, terms.protocol, terms.engine)
+        except CrystalError as error:
+            return Unpriced(crystal, Rejected(crystal.material_id, error.message, error.fix))
+        return Job(
+            crystal=crystal,
+            protocol=self._fields,
+            protocol_hash=self._hash,
+            engine=terms.engine,
+            predicted_cpu_s=terms.cost_model.predict(prior).cpu_s,
+            prior=prior,
+            slot_class=slot_class(prior.memory_mb),
+        )

@@ -41,7 +41,7 @@ class SeedDocument:
         """Take a batch."""
         for row in rows:
             if isinstance(row, Queued):
-                self._queued.add(vars(row))
+                self._queued.add(row.to_dict())
                 self._costs_s.append(row.predicted_cpu_s)
             elif isinstance(row, Rejected):
                 self._rejected.add(vars(row))
@@ -66,9 +66,9 @@ class SeedDocument:
         costs_s = np.frombuffer(self._costs_s) if self._costs_s else np.empty(0)
         order = np.argsort(costs_s, kind="stable").tolist()
         for _, numbers in groupby(order, key=costs_s.__getitem__):
-            same_cost = [Queued(**self._queued[number]) for number in numbers]
+            same_cost = [Queued.from_dict(self._queued[number]) for number in numbers]
             for row in sorted(same_cost, key=place_in_queue):
-                yield {**vars(row), "predicted_cpu_s": round(row.predicted_cpu_s, 2)}
+                yield {**row.to_dict(), "predicted_cpu_s": round(row.predicted_cpu_s, 2)}
 
 
 def _separated(rows: Iterator[dict[str, Any]]) -> Iterator[str]:

@@ -8,9 +8,11 @@ from functools import partial
 
 from farm.crystal import Crystal
 from farm.job import Job, JobState
+from farm.rung import Rung
 from farm.seeding.appraisal import Terms, Unpriced, appraise
 from farm.seeding.processes import map_batches
 from farm.seeding.queueing import Queued, Queueing
+from farm.seeding.rungs import Rungs, Settled, settle
 from farm.sources import Rejected, Sieve, Skipped, Unparsed
 
 Row = Queued | Skipped | Rejected
@@ -22,6 +24,7 @@ def seed_rows(
     *,
     queueing: Queueing | None = None,
     held_job_ids: frozenset[str] = frozenset(),
+    rungs: Rungs | None = None,
     n_processes: int = 1,
 ) -> Generator[list[Row], None, None]:
     """Queue what a source gives; what became of each structure, in its order and a batch at a time.
@@ -32,19 +35,26 @@ def seed_rows(
 
     queueing:     None: nothing is queued, and told as if it were
     held_job_ids: jobs the store has answered; their materials are skipped
+    rungs:        None: all are computed under ``terms`` as they are
     n_processes:  how many parse and predict, where there is enough to do
 
-    Raises BrokerError for Redis and ResourceError for a process that died; the batches before are queued.
+    Raises BrokerError for Redis, ResourceError for a process that died, and what a chooser of rungs raises;
+    the batches before are queued.
     """
     sieve = Sieve(terms.filters.limit)
     if sieve.is_full:
         return
+    one_rung = Rung.IPA if terms.protocol.is_ipa_only else Rung.RPA
     with closing(map_batches(partial(appraise, terms=terms), items, n_processes)) as batches:
         for answers in batches:
-            rows = list(_sifted(answers, sieve, held_job_ids))
-            jobs = [row for row in rows if isinstance(row, Job)]
+            sifted = list(_sifted(answers, sieve, held_job_ids))
+            if rungs is None:
+                rows = [Settled(row) if isinstance(row, Job) else row for row in sifted]
+            else:
+                rows = settle(sifted, rungs, held_job_ids, queueing)
+            jobs = [row.job for row in rows if isinstance(row, Settled)]
             known = queueing.queue(jobs) if queueing and jobs else {}
-            yield [_told(row, known) if isinstance(row, Job) else row for row in rows]
+            yield [_told(row, known, one_rung) if isinstance(row, Settled) else row for row in rows]
             if sieve.is_full:
                 return
 
@@ -68,7 +78,7 @@ def _sifted(
             yield answer
 
 
-def _told(job: Job, known: dict[str, JobState]) -> Queued | Skipped:
-    if state := known.get(job.job_id):
-        return Skipped(job.crystal.material_id, f"{state.value} in this farm already")
-    return Queued.from_job(job)
+def _told(row: Settled, known: dict[str, JobState], one_rung: Rung) -> Queued | Skipped:
+    if state := known.get(row.job.job_id):
+        return Skipped(row.job.crystal.material_id, f"{state.value} in this farm already")
+    return Queued.from_job(row.job, row.choice.rung if row.choice else one_rung, row.choice)

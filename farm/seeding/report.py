@@ -6,6 +6,7 @@ from bisect import insort
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
+from farm.rung import Rung
 from farm.seeding.flow import Row
 from farm.seeding.queueing import Queued
 from farm.sources import Rejected, Skipped
@@ -15,6 +16,7 @@ class SeedReport:
     """Sums over all structures.
 
     cheapest:         the first in the order of the queue, ``n_kept`` at most
+    rungs:            how many were queued at which rung, and why; "" where none was chosen
     skipped:          how many, by kind of reason
     rejected:         how many, by what mends it, which is the same for one kind of trouble
     examples:         the first rejection of each of these kinds
@@ -26,6 +28,7 @@ class SeedReport:
         self._n_kept = n_kept
         self.n_queued = 0
         self.cheapest: list[Queued] = []
+        self.rungs: Counter[tuple[Rung, str]] = Counter()
         self.skipped: Counter[str] = Counter()
         self.rejected: Counter[str] = Counter()
         self.examples: dict[str, Rejected] = {}
@@ -41,6 +44,11 @@ class SeedReport:
     def n_rejected(self) -> int:
         """Files and entries that cannot be treated."""
         return self.rejected.total()
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether rungs were chosen, or not all is RPA."""
+        return any(reason or rung is not Rung.RPA for rung, reason in self.rungs)
 
     @property
     def predicted_cpu_hours(self) -> dict[int, float]:
@@ -62,6 +70,7 @@ class SeedReport:
 
     def _add_queued(self, row: Queued) -> None:
         self.n_queued += 1
+        self.rungs[row.rung, row.choice.reason if row.choice else ""] += 1
         self.predicted_cpu_s[row.n_atoms] += row.predicted_cpu_s
         insort(self.cheapest, row, key=place_in_queue)
         del self.cheapest[self._n_kept :]

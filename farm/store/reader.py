@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from farm.bandstructure import BandStructure
 from farm.crystal import Crystal
 from farm.errors import InputError, StoreError
-from farm.job import Engine, Stage, make_job_id
+from farm.job import Engine, Outcome, Stage, make_job_id
 from farm.result import LadderStep, Result, StageUsage
 from farm.spectrum import FloatArray
 from farm.store.bands import decode_bands, read_bands
@@ -97,6 +97,12 @@ class Store:
     def held_job_ids(self) -> set[str]:
         """The jobs that are answered, whatever the outcome."""
         return {make_job_id(*key) for key in self.keys()}
+
+    def failed_job_ids(self) -> set[str]:
+        """Of these the ones that have failed: they brought nothing that is of use to another."""
+        current = self._rows[self._current()]
+        failed = current[current["outcome"] == Outcome.FAILED.value.encode()]
+        return {make_job_id(*key_of(row)) for row in failed}
 
     def snapshot_hash(self) -> str:
         """SHA-256 over the current rows' keys and checksums: equal views give equal hashes."""

@@ -193,7 +193,7 @@ def test_seed_queues_the_good_and_names_the_bad(run: Run, backlog: Backlog, tmp_
     assert out == planned[1]
     document = json.loads(out)
     (job,) = document["queued"]
-    assert set(job) == {"material", "formula", "n_atoms", "predicted_cpu_s"}
+    assert set(job) == {"material", "formula", "n_atoms", "predicted_cpu_s", "rung"}
     assert (job["formula"], job["n_atoms"]) == ("MgO", 2)
     assert [item["reason"] for item in document["skipped"]] == [f"the same crystal as {job['material']}"]
     assert [set(item) for item in document["rejected"]] == [{"source", "reason", "fix"}] * 2

@@ -184,7 +184,7 @@ def test_the_document_is_in_the_order_of_the_queue(
         stream = io.StringIO()
         document.write(stream, {2: 1.23456})
     told = json.loads(stream.getvalue())
-    assert told["queued"] == [vars(row) for row in sorted(rows, key=place_in_queue)]
+    assert told["queued"] == [row.to_dict() for row in sorted(rows, key=place_in_queue)]
     assert told["skipped"] == [{"material": "s", "reason": "why"}]
     assert told["rejected"] == [{"source": "f", "reason": 'a "reason"', "fix": "fix"}]
     assert told["predicted_cpu_hours"] == {"2": 1.2346}
