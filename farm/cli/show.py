@@ -106,9 +106,9 @@ def _queued(settings: Settings, name: str) -> dict[str, Any]:
         views = [job for job in backlog.jobs() if name in (job.material_id, job.formula, job.job_id)]
     if not views:
         raise InputError(f"no material {name}", fix="`farm jobs` lists what is queued or finished")
-    if len(views) > 1:
-        ids = ", ".join(sorted({job.material_id for job in views}))
-        raise InputError(f"{name} names several materials", fix=f"Choose one of {ids}")
+    if len(ids := sorted({job.material_id for job in views})) > 1:
+        raise InputError(f"{name} names several materials", fix=f"Choose one of {', '.join(ids)}")
+    # Of a material that is queued under several protocols the one that is furthest.
     return views[0].to_dict()
 
 

@@ -129,6 +129,22 @@ def test_show_tells_of_ipa_alone(stored: Settings, run: Run) -> None:
     assert json.loads(run("show", "whole", "--json")[1])["rungs"] == ["ipa", "rpa"]
 
 
+def test_show_tells_of_one_of_the_jobs_of_a_material(
+    run: Run, backlog: Backlog, job: Job, make_job: MakeJob
+) -> None:
+    backlog.enqueue([make_job("periclase", cost=1.0), replace(job, predicted_cpu_s=2.0)])
+    assert json.loads(run("show", "periclase", "--json")[1])["job_id"] == make_job("periclase").job_id
+    backlog.prioritise([job.job_id])
+    [dispatch] = backlog.dispatch(1, 60)
+    backlog.start(dispatch.job_id, dispatch.token, "w", 60)
+    code, out, _ = run("show", "MgO", "--json")
+    assert (code, json.loads(out)["job_id"]) == (0, job.job_id)
+    backlog.enqueue([make_job("other")])
+    code, _, err = run("show", "MgO")
+    assert code == 2
+    assert "Choose one of other, periclase" in err
+
+
 def test_status_report_and_export_tell_of_ipa_alone(stored: Settings, run: Run) -> None:
     assert json.loads(run("status", "--json")[1])["store"] == {"materials": 2, "ipa": 2, "rpa": 1}
     told = json.loads(run("report", "--json")[1])
