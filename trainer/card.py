@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 from farm.errors import CheckpointError
 
-Rung = Literal["ipa", "rpa"]
+# The models of a checkpoint: spectra on both rungs, and how similar these are.
+Rung = Literal["ipa", "rpa", "similarity"]
 RUNGS: tuple[Rung, ...] = ("ipa", "rpa")
 
 # 1: one width a layer of attention, and one number of heads. Older formats stay readable; a field that
@@ -20,6 +21,10 @@ RUNGS: tuple[Rung, ...] = ("ipa", "rpa")
 CARD_FORMAT = 2
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_OBJECTS = (
+    *("model", "base", "transfer", "dataset", "split", "metrics", "software", "files"),
+    *("uncertainty", "similarity"),
+)
 PULL_FIX = "Copy it again with `farm pull`, or take another from `farm checkpoints list`"
 
 
@@ -39,6 +44,10 @@ class Card:
     dataset:         hash and number of rows, and of each part of the split
     split:           hash of the rule, and the compositions that were held out
     protocol_hashes: protocols of the spectra
+    uncertainty:     ``members`` of the RPA model, ``calibration`` (see trainer.calibration) and
+                     ``held_out``: what its intervals hold there; empty: it cannot say how sure it is
+    similarity:      of the model of SC[RPA; IPA]: its architecture, fit, ``half_width`` of the 80 %
+                     interval, errors on the held-out materials; empty: there is none
     metrics:         ``rpa``, ``ipa`` (each model against its own rung), ``ipa_as_rpa`` (the
                      calculated IPA spectrum taken for the RPA one: the mark to beat); a model that
                      nobody measured has no entry
@@ -62,6 +71,8 @@ class Card:
     metrics: Mapping[str, Mapping[str, Any]]
     held_out: tuple[Mapping[str, Any], ...]
     software: Mapping[str, str]
+    uncertainty: Mapping[str, Any] = field(default_factory=dict)
+    similarity: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -102,7 +113,7 @@ class Card:
             needed = {f.name for f in fields(cls) if f.default is f.default_factory is MISSING}
             if wrong := (set(data) - known) | (needed - set(data)):
                 raise ValueError(f"fields {', '.join(sorted(wrong))}")
-            for name in ("model", "base", "transfer", "dataset", "split", "metrics", "software", "files"):
+            for name in _OBJECTS:
                 if not isinstance(data.get(name, {}), dict):
                     raise ValueError(f"{name} is not an object")
             tuples = {key: tuple(data[key]) for key in ("protocol_hashes", "held_out")}

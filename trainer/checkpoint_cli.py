@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from farm.console import echo_json, screen, settings_of
+from trainer.published_cli import export_weights, import_weights
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -24,13 +25,14 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document 
 
 @click.group()
 def checkpoints() -> None:
-    """Versions of the model: list, promote, go back, hand on.
+    """Versions of the model: list, promote, go back, hand on, and the authors' own weights.
 
     \b
     farm checkpoints list
     farm checkpoints promote 0003-8be2d1
     farm checkpoints rollback
     farm checkpoints push s3://my-bucket/checkpoints
+    farm checkpoints import --ipa optimate_ipa.pt
     """
 
 
@@ -169,6 +171,10 @@ def push(ctx: click.Context, dest: str, version: str | None, keep_latest: bool, 
         echo_json({**_card_row(card, registry.latest()), "to": dest})
         return
     click.echo(f"{card.version} is in {dest}" + ("" if keep_latest else ", and the latest there"))
+
+
+checkpoints.add_command(import_weights)
+checkpoints.add_command(export_weights)
 
 
 @click.command()

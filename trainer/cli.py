@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -20,7 +20,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document 
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=_PATH)
 @click.option("--checkpoint", metavar="VERSION|PATH", help="Which model (default: the latest).")
-@click.option("--rung", type=click.Choice(["rpa", "ipa"]), default="rpa", show_default=True)
+@click.option("--rung", type=click.Choice(["rpa", "ipa"]), help="Default: RPA, where the model has it.")
 @click.option(
     "--property",
     "quantity",
@@ -36,7 +36,7 @@ def predict(
     ctx: click.Context,
     files: tuple[Path, ...],
     checkpoint: str | None,
-    rung: str,
+    rung: Literal["ipa", "rpa"] | None,
     quantity: str,
     plot: Path | None,
     as_json: bool,
@@ -53,7 +53,7 @@ def predict(
     from trainer.predict import Prediction, Predictor, Property, predict_file
 
     settings = settings_of(ctx)
-    predictor = Predictor.load(settings.checkpoints_dir, checkpoint, "ipa" if rung == "ipa" else "rpa")
+    predictor = Predictor.load(settings.checkpoints_dir, checkpoint, rung)
     predictions: list[Prediction] = []
     n_failed = 0
     for path in files:

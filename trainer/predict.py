@@ -83,10 +83,12 @@ class Predictor:
         self.energies_ev = energy_grid_ev(model.config.n_energies, card.energy_max_ev)
 
     @classmethod
-    def load(cls, checkpoints_dir: Path, reference: str | None = None, rung: Rung = "rpa") -> Predictor:
-        """The version, path, or (None) `latest`. Raises CheckpointError."""
+    def load(
+        cls, checkpoints_dir: Path, reference: str | None = None, rung: Rung | None = None
+    ) -> Predictor:
+        """The version, path, or (None) `latest`, on its highest rung by itself. Raises CheckpointError."""
         model, card = Registry(checkpoints_dir).load(reference, rung)
-        return cls(model, card, rung)
+        return cls(model, card, rung or card.rungs[-1])
 
     def eps_imag_mean(self, crystal: Crystal) -> FloatArray:
         """Im of a third of the trace of eps, ``(n_energies,)``, nowhere negative.

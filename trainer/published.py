@@ -20,7 +20,9 @@ import torch
 from torch import Tensor
 
 from farm.errors import CheckpointError
+from trainer.ensemble import Ensemble
 from trainer.graph import N_NODE_FEATURES
+from trainer.network import SpectrumNetwork
 from trainer.optimate import OptiMate, OptiMateConfig
 from trainer.staging import disk_errors, staged, sync
 
@@ -112,6 +114,25 @@ def config_of(weights: Mapping[str, Tensor]) -> OptiMateConfig:
     return OptiMateConfig(
         embedding=tuple(embedding), attention=tuple(attention), output=tuple(output), n_energies=n_energies
     )
+
+
+def of_published_form(model: SpectrumNetwork, member: int | None = None) -> OptiMate:
+    """The network whose weights can be given away; of several members (from 1) the one that is asked for.
+
+    Raises CheckpointError for another architecture, or where it has to be said which member.
+    """
+    members = model.members if isinstance(model, Ensemble) else [model]
+    if member is None and len(members) > 1:
+        raise CheckpointError(f"there are {len(members)} members", fix="Choose one: --member 1")
+    if member is not None and member > len(members):
+        raise CheckpointError(f"there is no member {member}", fix=f"Members are 1 to {len(members)}")
+    chosen = members[(member or 1) - 1]
+    if not isinstance(chosen, OptiMate):
+        raise CheckpointError(
+            f"the authors' code knows no network of the kind {model.config.architecture!r}",
+            fix=f"Only {OptiMateConfig.architecture!r} has their form",
+        )
+    return chosen
 
 
 def to_published(model: OptiMate, layout: Layout, *, prefixed: bool = False) -> dict[str, Tensor]:

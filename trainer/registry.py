@@ -6,7 +6,8 @@
         0001-3f2a9c/        number, and the first digits of the SHA-256 of its card
             card.json       what it is, what it was fitted to, how good it is, SHA-256 of each file
             ipa.safetensors the base model (IPA)
-            rpa.safetensors the transferred model (RPA)
+            rpa.safetensors the transferred model (RPA), one or several members
+            similarity.safetensors   SC[RPA; IPA], one number a crystal; not everywhere
         latest -> 0001-3f2a9c
         history.jsonl       what was promoted, refused, rolled back and pulled, when and why
 
@@ -87,8 +88,13 @@ class Registry:
             fix=f"Present: {', '.join(self.versions()) or 'none'}",
         )
 
-    def load(self, reference: str | Path | None = None, rung: Rung = "rpa") -> tuple[SpectrumNetwork, Card]:
-        """The model of a rung, ready to predict, and the card. Raises CheckpointError."""
+    def load(
+        self, reference: str | Path | None = None, rung: Rung | None = None
+    ) -> tuple[SpectrumNetwork, Card]:
+        """The model of a rung (None: the highest there), ready to predict, and the card.
+
+        Raises CheckpointError.
+        """
         return load_checkpoint(self.path(reference), rung)
 
     def write(self, models: Mapping[Rung, SpectrumNetwork], card: Card) -> Card:
@@ -115,15 +121,21 @@ class Registry:
         self._switch(version, Event.PROMOTED, reason, numbers)
 
     def rollback(self, *, reason: str = "by hand") -> str:
-        """Back to the parent of `latest`: what was in use when it was fitted. Returns its version."""
-        parent = read_card(self.path()).parent
-        if parent is None or parent not in self.versions():
+        """Back to the parent of `latest`: what was in use when it was fitted. Returns its version.
+
+        From one that has none here, imported or pulled, to what was in use when it was promoted.
+        """
+        version, present = read_card(self.path()).version, self.versions()
+        promoted = [e for e in self.history().entries if (e.event, e.version) == (Event.PROMOTED, version)]
+        before = [read_card(self.path()).parent, *(e.origin for e in promoted[-1:])]
+        chosen = next((v for v in before if v in present), None)
+        if chosen is None:
             raise CheckpointError(
-                f"{self.latest()} has no predecessor in {self.directory}",
+                f"{version} has no predecessor in {self.directory}",
                 fix="Choose one by name: `farm checkpoints promote VERSION`",
             )
-        self._switch(parent, Event.ROLLED_BACK, reason, {})
-        return parent
+        self._switch(chosen, Event.ROLLED_BACK, reason, {})
+        return chosen
 
     def _switch(self, version: str, event: Event, reason: str, numbers: Mapping[str, float | None]) -> None:
         if version not in self.versions():
@@ -172,21 +184,22 @@ class Registry:
             raise CheckpointError(f"{path}: cannot be read: {error}") from error
 
 
-def load_checkpoint(directory: Path, rung: Rung = "rpa") -> tuple[SpectrumNetwork, Card]:
+def load_checkpoint(directory: Path, rung: Rung | None = None) -> tuple[SpectrumNetwork, Card]:
     """Model and card of one checkpoint directory; the bytes that were verified are those loaded."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    from trainer.architectures import build, config_from_dict
+    from trainer.architectures import config_from_dict, model_of
 
     card = read_card(directory)
+    rung = rung or (card.rungs[-1] if card.rungs else "rpa")
     name = f"{rung}.safetensors"
     if name not in card.files:
         raise CheckpointError(f"{directory} holds no {rung.upper()} model", fix=PULL_FIX)
-    model = build(config_from_dict(card.model))
     try:
-        model.load_state_dict(load(read_verified(directory, card, name)))
-    except (RuntimeError, SafetensorError) as error:
+        config = config_from_dict(card.similarity["model"] if rung == "similarity" else card.model)
+        model = model_of(config, load(read_verified(directory, card, name)))
+    except (RuntimeError, SafetensorError, TypeError, ValueError, KeyError) as error:
         raise CheckpointError(f"{directory / name}: weights of another architecture: {error}") from error
     return model.eval(), card
 
