@@ -35,9 +35,13 @@ def make_chooser(checkpoints_dir: Path, enough_sc: float) -> RungChooser:
 
     Raises CheckpointError where there is none, or it holds no model of the similarity.
     """
+    import torch
+
     from trainer.similarity import SimilarityModel
 
     model = SimilarityModel.load(checkpoints_dir)
+    # Batches are small, and the other cores parse.
+    torch.set_num_threads(1)
 
     def choose(crystals: Sequence[Crystal]) -> list[RungChoice]:
         return [choose_rung(predicted, enough_sc) for predicted in model.predict(crystals)]
