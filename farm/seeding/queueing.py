@@ -45,7 +45,8 @@ class Queued:
             "rung": self.rung.value,
         }
         if self.choice is not None:
-            record["predicted_similarity"] = self.choice.predicted_similarity
+            predicted = self.choice.predicted_similarity
+            record["predicted_similarity"] = None if predicted is None else round(predicted, 4)
         return record
 
     @classmethod

@@ -38,7 +38,7 @@ DEMO = PRESETS["demo"]
 IPA = DEMO.ipa_only()
 BUNDLED = {item.material_id: item for item in read_source(None) if isinstance(item, Crystal)}
 # Of the bundled crystals; the model cannot see the others.
-PREDICTED = {"C-diamond": 0.97, "MgO": 0.91, "LiN3": 0.4}
+PREDICTED = {"C-diamond": 0.97, "MgO": 0.91004, "LiN3": 0.4}
 
 
 def by_table(enough_sc: float) -> RungChooser:
@@ -216,7 +216,7 @@ def test_auto_chooses_for_each_crystal(run: Run, backlog: Backlog, auto: list[fl
     assert len(told) == len(BUNDLED)
     assert {name: told[name] for name in PREDICTED} == {
         "C-diamond": ("ipa", 0.97),
-        "MgO": ("ipa", 0.91),
+        "MgO": ("ipa", 0.91),  # to four digits
         "LiN3": ("rpa", 0.4),
     }
     assert {told[name] for name in set(told) - set(PREDICTED)} == {("rpa", None)}
