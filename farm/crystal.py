@@ -192,6 +192,31 @@ def crystal_from_structure(
     return crystal
 
 
+def crystal_of_cell(
+    lattice_angstrom: NDArray[np.float64],
+    frac_coords: NDArray[np.float64],
+    atomic_numbers: Sequence[int],
+    *,
+    material_id: str | None = None,
+    source: str = "",
+) -> Crystal | None:
+    """The cell as it is given, neither reduced nor refined: what a prediction needs, in a tenth of the time.
+
+    lattice_angstrom ``(3, 3)`` has the cell vectors as rows, frac_coords ``(n, 3)`` a site a row. Its id
+    and content hash are of this cell and not of the primitive one. None where it cannot be told at once
+    that the cell is sound: then :func:`crystal_from_structure` finds out, and says what is wrong.
+    """
+    numbers = np.concatenate([lattice_angstrom, frac_coords])
+    if not (np.abs(numbers) < _LARGEST_NUMBER).all():
+        return None
+    if abs(float(np.linalg.det(lattice_angstrom))) < _SMALLEST_VOLUME_ANGSTROM3:
+        return None
+    if not _surely_apart(lattice_angstrom, frac_coords):
+        return None
+    cell = (lattice_angstrom, frac_coords, np.asarray(atomic_numbers))
+    return _named_crystal(cell, material_id, source, None)
+
+
 def _named_crystal(
     cell: Any, material_id: str | None, source: str, properties: Mapping[str, Any] | None
 ) -> Crystal:

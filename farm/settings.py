@@ -70,6 +70,12 @@ class Settings(BaseModel):
     )
     refit_min_spectra: int = Field(default=8, ge=2, description="RPA spectra before the first refit")
     refit_growth: float = Field(default=1.0, gt=0, description="growth of the RPA set that calls a refit")
+    refit_architecture: Literal["oscillators", "optimate"] = Field(
+        default="oscillators", description="network that refits fit: ours, or OPTIMATE as published"
+    )
+    refit_members: int = Field(
+        default=4, ge=1, le=32, description="RPA fits a refit makes; their spread says how sure it is"
+    )
     refit_lease_s: float = Field(default=60.0, ge=1, description="a trainer silent for this long is dead")
 
     @property

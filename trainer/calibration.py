@@ -73,7 +73,9 @@ def calibrate(members: NDArray[np.floating], truth: NDArray[np.floating]) -> Cal
     mean = members.mean(axis=1)
     point = np.quantile(np.abs(truth - mean) / _spread(members), LEVELS)
     errors = np.abs(truth - mean).sum(axis=-1) / np.abs(truth).sum(axis=-1)
-    spectrum = np.quantile(errors / disagreement(members), LEVELS)
+    # Of n materials the k-th smallest is exceeded by a new one in 1 - k / (n + 1) of all cases.
+    ranks = np.minimum(np.array(LEVELS) * (n_materials + 1) / n_materials, 1.0)
+    spectrum = np.quantile(errors / disagreement(members), ranks, method="inverted_cdf")
     return Calibration(n=n_materials, point=tuple(point.tolist()), spectrum=tuple(spectrum.tolist()))
 
 

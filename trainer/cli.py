@@ -1,4 +1,4 @@
-"""``farm predict`` and ``train``. Torch is loaded only when they run."""
+"""``farm predict``. Torch is loaded only when it runs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from farm.console import echo_json, settings_of
+from farm.errors import InputError
 
 if TYPE_CHECKING:
     from farm.settings import Settings
@@ -29,6 +30,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document 
     show_default=True,
     help="eps is Im of a third of the trace; the others follow from it by Kramers-Kronig.",
 )
+@click.option("--directions", is_flag=True, help="Also along Cartesian x, y, z of the cell.")
 @click.option("--plot", type=_PATH, help="Write a figure (.png, .pdf, .svg).")
 @_JSON
 @click.pass_context
@@ -38,6 +40,7 @@ def predict(
     checkpoint: str | None,
     rung: Literal["ipa", "rpa"] | None,
     quantity: str,
+    directions: bool,
     plot: Path | None,
     as_json: bool,
 ) -> None:
@@ -56,8 +59,13 @@ def predict(
     predictor = Predictor.load(settings.checkpoints_dir, checkpoint, rung)
     predictions: list[Prediction] = []
     n_failed = 0
+    if directions and not predictor.has_directions:
+        raise InputError(
+            f"{predictor.card.version} gives no directions: its architecture predicts their mean",
+            fix="Take a checkpoint of the architecture `oscillators`, or leave --directions out",
+        )
     for path in files:
-        for result in predict_file(predictor, path, Property(quantity)):
+        for result in predict_file(predictor, path, Property(quantity), directions=directions):
             if isinstance(result, Prediction):
                 predictions.append(result)
                 if not as_json:
@@ -77,9 +85,10 @@ def predict(
 
 def _summary(prediction: Prediction) -> str:
     peak = int(prediction.values.argmax())
+    sure = "" if prediction.expected_sc is None else f", expected SC {prediction.expected_sc:.2f}"
     return (
         f"{prediction.crystal.material_id}: {prediction.rung.upper()} {prediction.quantity.value}, maximum "
-        f"{prediction.values[peak]:.4g} at {prediction.energies_ev[peak]:.2f} eV "
+        f"{prediction.values[peak]:.4g} at {prediction.energies_ev[peak]:.2f} eV{sure} "
         f"({prediction.checkpoint}, {prediction.milliseconds:.0f} ms)"
     )
 
@@ -98,54 +107,3 @@ def _plot(predictor: Predictor, predictions: list[Prediction], path: Path, setti
         )
     plot_predictions(predictions, references, path)
     click.echo(f"wrote {path}", err=True)
-
-
-@click.command()
-@click.argument("kind", type=click.Choice(["base", "transfer", "direct"]))
-@click.option("--epochs", type=click.IntRange(min=1), help="At most (default: that of the refits).")
-@click.option("--lr", type=click.FloatRange(min=0, min_open=True), help="Step of Adam.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads of torch.")
-@_JSON
-@click.pass_context
-def train(
-    ctx: click.Context,
-    kind: str,
-    epochs: int | None,
-    lr: float | None,
-    seed: int,
-    device: str,
-    threads: int | None,
-    as_json: bool,
-) -> None:
-    """One fit to what the store holds, measured on the held-out materials and not kept.
-
-    base learns IPA spectra, transfer starts from a base and learns RPA, direct learns RPA from
-    nothing. What `farm predict` uses comes from the farm's own refits.
-
-    \b
-    farm train transfer
-    farm train direct --epochs 300 --seed 1 --json
-    """
-    from trainer.dataset import load_dataset
-    from trainer.trial import trial
-
-    changes = {"epochs": epochs, "lr": lr, "seed": seed, "device": device, "threads": threads}
-    document = trial(
-        load_dataset(settings_of(ctx).store_path),
-        "base" if kind == "base" else "transfer" if kind == "transfer" else "direct",
-        {key: value for key, value in changes.items() if value is not None},
-    )
-    if as_json:
-        echo_json(document)
-        return
-    click.echo(
-        f"{kind}: {document['n_learning']} materials, best epoch {document['best_epoch'] + 1} of "
-        f"{document['epochs']}, {document['seconds']:.0f} s"
-    )
-    for name, metrics in document["metrics"].items():
-        click.echo(
-            f"  {name:12s} held-out median over {metrics['n']}: SC {metrics['median_sc']:.3f}, "
-            f"MSE {metrics['median_mse']:.3f}, MAE {metrics['median_mae']:.3f}"
-        )

@@ -32,13 +32,13 @@ class Ensemble(SpectrumNetwork):
         """The first member."""
         return self._each[0]
 
-    def forward(self, graph: Data) -> Tensor:
+    def forward(self, graph: Data, every: int = 1) -> Tensor:
         """The mean of the members, ``(n_graphs, n_energies)``."""
-        return self.each(graph).mean(dim=1)
+        return self.each(graph)[..., ::every].mean(dim=1)
 
-    def diagonal(self, graph: Data) -> Tensor:
+    def diagonal(self, graph: Data, every: int = 1) -> Tensor:
         """The mean of the members along x, y, z, ``(n_graphs, 3, n_energies)``."""
-        return torch.stack([member.diagonal(graph) for member in self._each]).mean(dim=0)
+        return torch.stack([member.diagonal(graph, every) for member in self._each]).mean(dim=0)
 
     def each(self, graph: Data) -> Tensor:
         """Every member's spectrum, cut at 0, ``(n_graphs, n_members, n_energies)``."""

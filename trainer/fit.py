@@ -18,6 +18,7 @@ from torch_geometric.data import Data
 
 from farm.errors import InputError
 from trainer.fit_state import FitState, fingerprint
+from trainer.freezing import frozen
 from trainer.graph import collate
 from trainer.network import SpectrumNetwork
 from trainer.plan import FitPlan, Loss
@@ -58,14 +59,14 @@ def fit(
     targets:     float32, aligned with ``graphs``: isotropic ``(n_materials, n_energies)``, or the three
                  directions ``(n_materials, 3, n_energies)`` for a network that gives them
     train:       rows to learn from, at least two (the network normalises over a batch)
-    validation:  rows that choose the epoch; none: the last epoch is kept
+    validation:  rows that choose the epoch, where the plan says so; none: the last epoch is kept
     on_progress: called after each epoch with epoch, training loss, validation loss
     resume_from: where the fit notes how far it is, and goes on from when it was killed; removed by
                  whoever no longer needs it
 
     On the CPU the result depends on the data, ``plan`` and the versions of torch alone, killed in between
     or not; on a GPU sums are not ordered, products are in bfloat16, and the last digits differ. Raises
-    InputError for fewer than two rows and for a device that is not there.
+    InputError for fewer than two rows, a device that is not there and parts to freeze that are none.
     """
     if train.size < 2:
         raise InputError(f"{train.size} materials to learn from are too few", fix="At least 2 are needed")
@@ -74,7 +75,6 @@ def fit(
     model.to(device)
     targets = targets.to(device)
     shuffle = np.random.default_rng(plan.seed)
-    optimizer = _optimizer(model, plan)
     validation_batch = _batch(graphs, validation, device) if validation.size else None
     n_steps = plan.epochs * len(_batches(train, plan.batch_size))
 
@@ -84,7 +84,8 @@ def fit(
     best_loss, best_epoch = _validation_loss(model, validation_batch, targets[validation], plan.loss), -1
     best_weights = _copy_weights(model)
     stopped_by = "epochs"
-    with _settings(plan):
+    with _settings(plan), frozen(model, plan.frozen) as learn:
+        optimizer = _optimizer(model, plan)
         if (held := state.load()) is not None:
             first_epoch, step, losses = held.epoch + 1, held.step, held.losses
             best_loss, best_epoch, best_weights = held.best_loss, held.best_epoch, held.best_weights
@@ -92,12 +93,12 @@ def fit(
         for epoch in range(first_epoch, plan.epochs):
             batches = _batches(shuffle.permutation(train), plan.batch_size)
             losses.append(
-                _epoch(model, graphs, targets, batches, optimizer, plan, step=step, n_steps=n_steps)
+                _epoch(model, learn, graphs, targets, batches, optimizer, plan, step=step, n_steps=n_steps)
             )
             step += len(batches)
 
             validation_loss = _validation_loss(model, validation_batch, targets[validation], plan.loss)
-            if validation_loss < best_loss or validation_batch is None:
+            if validation_loss < best_loss or validation_batch is None or plan.keep == "last":
                 best_loss, best_epoch, best_weights = validation_loss, epoch, _copy_weights(model)
             if on_progress is not None:
                 on_progress(epoch, losses[-1], validation_loss)
@@ -133,6 +134,7 @@ def fit(
 
 def _epoch(
     model: SpectrumNetwork,
+    learn: Callable[[], None],
     graphs: Sequence[Data],
     targets: Tensor,
     batches: Sequence[NDArray[np.int64]],
@@ -142,15 +144,16 @@ def _epoch(
     step: int,
     n_steps: int,
 ) -> float:
-    """One step a batch; the mean loss over the materials."""
-    model.train()
+    """One step a batch; the mean loss over the materials. ``learn`` puts the network into that mode."""
+    learn()
     total = 0.0
     for number, rows in enumerate(batches):
         for group in optimizer.param_groups:
             group["lr"] = plan.lr_at(step + number, n_steps)
         optimizer.zero_grad(set_to_none=True)
-        output = _output(model, _batch(graphs, rows, targets.device), targets)
-        loss = spectrum_loss(output, targets[rows], plan.loss)
+        wanted = targets[rows][..., :: plan.every]
+        output = _output(model, _batch(graphs, rows, targets.device), wanted, plan.every)
+        loss = spectrum_loss(output, wanted, plan.loss)
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         if plan.max_gradient is not None:
             torch.nn.utils.clip_grad_norm_(model.parameters(), plan.max_gradient)
@@ -174,17 +177,18 @@ def spectrum_loss(output: Tensor, target: Tensor, loss: Loss) -> Tensor:
     return ((output - target).abs().sum(dim=1) / target.abs().sum(dim=1)).mean()
 
 
-def _output(model: SpectrumNetwork, batch: Data, targets: Tensor) -> Tensor:
+def _output(model: SpectrumNetwork, batch: Data, targets: Tensor, every: int = 1) -> Tensor:
     # bfloat16 where it is fast: the sums of a CPU stay as they are.
     with torch.autocast(batch.x.device.type, dtype=torch.bfloat16, enabled=batch.x.device.type == "cuda"):
-        output: Tensor = model.diagonal(batch) if targets.dim() == 3 else model(batch)
+        output: Tensor = model.diagonal(batch, every) if targets.dim() == 3 else model(batch, every)
     return output
 
 
 def _optimizer(model: SpectrumNetwork, plan: FitPlan) -> torch.optim.Optimizer:
     kind = torch.optim.AdamW if plan.decoupled else torch.optim.Adam
     # Fused: a third of the time of a step on few materials is Adam's otherwise.
-    return kind(model.parameters(), lr=plan.lr, weight_decay=plan.weight_decay, fused=True)
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    return kind(weights, lr=plan.lr, weight_decay=plan.weight_decay, fused=True)
 
 
 def _device(name: str) -> torch.device:

@@ -65,14 +65,14 @@ class SpectrumNetwork(torch.nn.Module, ABC):
     has_directions = False
 
     @abstractmethod
-    def forward(self, graph: Data) -> Tensor:
-        """Im eps (or whatever it is fitted to), ``(n_graphs, n_energies)``."""
+    def forward(self, graph: Data, every: int = 1) -> Tensor:
+        """Im eps (or whatever it is fitted to), ``(n_graphs, n_energies)``, or every so many-th of them."""
 
     @abstractmethod
     def pooled(self, graph: Data) -> Tensor:
         """What it knows of each crystal before it draws the spectrum, ``(n_graphs, pooled_width)``."""
 
-    def diagonal(self, graph: Data) -> Tensor:
+    def diagonal(self, graph: Data, every: int = 1) -> Tensor:
         """Im eps along Cartesian x, y, z, ``(n_graphs, 3, n_energies)``, of networks that give it."""
         raise NotImplementedError(f"{type(self).__name__} gives no directions")
 

@@ -68,14 +68,14 @@ class OptiMate(SpectrumNetwork):
         self.mlp_att = MLP([width, width])
         self.mlp1 = MLP([width, *config.output, config.n_energies])
 
-    def forward(self, graph: Data) -> Tensor:
+    def forward(self, graph: Data, every: int = 1) -> Tensor:
         """Im eps, dimensionless, shape ``(n_graphs, n_energies)``.
 
         The last activation is a leaky ReLU as published: small negative values can remain and
         keep a gradient. :func:`trainer.network.predict_spectra`, which everything but the loss goes
         through, cuts them, for Im eps >= 0 in any passive medium.
         """
-        spectra: Tensor = self.mlp1(self.pooled(graph))
+        spectra: Tensor = self.mlp1(self.pooled(graph))[:, ::every]
         return torch.nn.functional.leaky_relu(spectra, OUTPUT_SLOPE)
 
     def pooled(self, graph: Data) -> Tensor:

@@ -47,6 +47,8 @@ class OscillatorConfig(NetworkConfig):
     damping_ev:     of each; not above that of the spectra, which are then sums of these
     bound:          of the f-sum, in those of the valence electrons
     n_tensors:      weighted means of bond directions
+    n_bands:        energies at which directions are mixed anew; oscillators between take what lies between
+    dropout:        share of hidden numbers that a step of training leaves out
     energy_max_ev:  end of the photon energy grid
     """
 
@@ -61,6 +63,7 @@ class OscillatorConfig(NetworkConfig):
     damping_ev: float = 0.2
     bound: float = 1.5
     n_tensors: int = 8
+    n_bands: int = 20
     dropout: float = 0.0
     n_energies: int = 2001
     energy_max_ev: float = 20.0
@@ -75,9 +78,10 @@ class OscillatorNet(SpectrumNetwork):
     """Im eps of a crystal, isotropic (:meth:`forward`) or along x, y, z (:meth:`diagonal`)."""
 
     has_directions = True
-    centres: Tensor
     shapes: Tensor
+    real_shapes: Tensor
     valence: Tensor
+    between: Tensor
 
     def __init__(self, config: OscillatorConfig | None = None) -> None:
         super().__init__()
@@ -109,15 +113,16 @@ class OscillatorNet(SpectrumNetwork):
             torch.nn.SiLU(),
             torch.nn.Linear(width, config.n_tensors),
         )
-        self.tensors = torch.nn.Linear(last, config.n_oscillators * (2 * config.n_tensors + 1))
-        centres, shapes = oscillator_shapes(config)
-        self.register_buffer("centres", centres, persistent=False)
-        self.register_buffer("shapes", shapes, persistent=False)
+        self.tensors = torch.nn.Linear(last, config.n_bands * (2 * config.n_tensors + 1))
+        shapes = oscillator_shapes(config)
+        self.register_buffer("shapes", shapes.imag.float(), persistent=False)
+        self.register_buffer("real_shapes", shapes.real.float(), persistent=False)
+        self.register_buffer("between", between_bands(config), persistent=False)
         self.register_buffer("valence", torch.tensor(_VALENCE), persistent=False)
 
-    def forward(self, graph: Data) -> Tensor:
+    def forward(self, graph: Data, every: int = 1) -> Tensor:
         """Im of a third of the trace, ``(n_graphs, n_energies)``."""
-        return self._strengths(graph, self.trunk(self.pooled(graph))) @ self.shapes
+        return self._strengths(graph, self.trunk(self.pooled(graph))) @ self.shapes[:, ::every]
 
     def pooled(self, graph: Data) -> Tensor:
         """Mean and chosen sites, then size, electron density and electrons a site."""
@@ -152,13 +157,20 @@ class OscillatorNet(SpectrumNetwork):
         strengths: Tensor = self.config.bound * plasma_ev2[:, None] * share
         return strengths
 
-    def diagonal(self, graph: Data) -> Tensor:
+    def diagonal(self, graph: Data, every: int = 1) -> Tensor:
         """Im eps along x, y, z, ``(n_graphs, 3, n_energies)``."""
         pooled, nodes = self._pooled(graph)
         hidden = self.trunk(pooled)
         strengths = self._strengths(graph, hidden)
         tensors = self.anisotropy(graph, nodes, hidden)[:, :, :3]
-        return (strengths[:, None, :] * tensors.transpose(1, 2)) @ self.shapes
+        return (strengths[:, None, :] * tensors.transpose(1, 2)) @ self.shapes[:, ::every]
+
+    def eps_real(self, graph: Data) -> Tensor:
+        """Re of a third of the trace, ``(n_graphs, n_energies)``: the Kramers-Kronig transform of all
+        oscillators, those above the end of the grid included."""
+        strengths = self._strengths(graph, self.trunk(self.pooled(graph)))
+        real: Tensor = 1.0 + strengths @ self.real_shapes
+        return real
 
     def anisotropy(self, graph: Data, nodes: Tensor, hidden: Tensor) -> Tensor:
         """The tensor of each oscillator, trace 3, ``(n_graphs, n_oscillators, 6)`` as graph.VOIGT."""
@@ -171,19 +183,30 @@ class OscillatorNet(SpectrumNetwork):
         means = segment_sum(weights[:, :, None] * graph.edge_direction[:, None, :], batch[target], n_graphs)
         unit = means.new_tensor([1.0, 1.0, 1.0, 0.0, 0.0, 0.0]).expand(n_graphs, 1, 6)
         basis = torch.cat([unit, 3.0 * means, 1.5 * (unit - means)], dim=1)
-        mix = self.tensors(hidden).view(n_graphs, self.config.n_oscillators, -1).softmax(dim=2)
-        tensors: Tensor = mix @ basis
+        mix = self.tensors(hidden).view(n_graphs, self.config.n_bands, -1).softmax(dim=2)
+        tensors: Tensor = self.between @ (mix @ basis)
         return tensors
 
 
-def oscillator_shapes(config: OscillatorConfig) -> tuple[Tensor, Tensor]:
-    """Energies ``(n_oscillators,)``, eV, and Im of each ``(n_oscillators, n_energies)``, 1/eV^2.
-
-    L(w) = (1 / 2 w_k) [g / ((w - w_k)^2 + g^2) - g / ((w + w_k)^2 + g^2)]
-    """
-    energies = torch.linspace(0.0, config.energy_max_ev, config.n_energies, dtype=torch.float64)
+def oscillator_energies_ev(config: OscillatorConfig) -> Tensor:
+    """Where the oscillators are, float64 ``(n_oscillators,)``, eV."""
     top = config.reach * config.energy_max_ev
-    centres = torch.arange(1, config.n_oscillators + 1, dtype=torch.float64) * top / config.n_oscillators
-    g, w, w_k = config.damping_ev, energies[None, :], centres[:, None]
-    shapes = (g / ((w - w_k) ** 2 + g**2) - g / ((w + w_k) ** 2 + g**2)) / (2.0 * w_k)
-    return centres.float(), shapes.float()
+    return torch.arange(1, config.n_oscillators + 1, dtype=torch.float64) * top / config.n_oscillators
+
+
+def oscillator_shapes(config: OscillatorConfig) -> Tensor:
+    """Each oscillator of unit strength, complex128 ``(n_oscillators, n_energies)``, 1/eV^2.
+
+    L(w) = (1 / 2 w_k) [1 / (w_k - w - i g) + 1 / (w_k + w + i g)]: retarded, so that its real part is the
+    Kramers-Kronig transform of the imaginary one.
+    """
+    w = torch.linspace(0.0, config.energy_max_ev, config.n_energies, dtype=torch.float64)[None, :]
+    w_k = oscillator_energies_ev(config)[:, None]
+    damped = torch.complex(w, torch.full_like(w, config.damping_ev))
+    return (1.0 / (w_k - damped) + 1.0 / (w_k + damped)) / (2.0 * w_k)
+
+
+def between_bands(config: OscillatorConfig) -> Tensor:
+    """Linear interpolation from bands to oscillators, ``(n_oscillators, n_bands)``; rows sum to 1."""
+    place = torch.linspace(0.0, config.n_bands - 1.0, config.n_oscillators)
+    return (1.0 - (place[:, None] - torch.arange(config.n_bands)).abs()).clamp(min=0.0)

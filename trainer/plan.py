@@ -25,6 +25,9 @@ class FitPlan:
     schedule:     of the step: ``constant``, or ``one-cycle``: up, then down to nothing along a cosine
     weight_decay: with ``decoupled`` that of AdamW, else an L2 term in the gradient, as the authors have it
     batch_size:   materials a step
+    keep:         the weights of the ``best`` validation epoch, or those of the ``last``: what a one-cycle
+                  schedule ends with, and then the validation rows have chosen nothing and stay honest
+    every:        of the energies the loss takes every so many-th: spectra are smooth on that scale
     patience:     epochs without a better validation loss after which to stop; None: never
     max_gradient: a longer gradient is shortened to this; None: it is not
     seed:         of the weights and of the order of materials
@@ -32,6 +35,8 @@ class FitPlan:
     threads:      CPU threads of torch; None leaves the process's setting
     max_seconds:  wall time after which the loop ends with what it has; None: no limit. A fit that
                   runs into it depends on the speed of the machine, not on the seed alone
+    frozen:       parts of the network that stay as they are, statistics of their normalisation included:
+                  see trainer.freezing
     """
 
     epochs: int
@@ -41,17 +46,25 @@ class FitPlan:
     weight_decay: float = 0.0
     decoupled: bool = False
     batch_size: int = 32
+    keep: Literal["best", "last"] = "best"
+    every: int = 1
     patience: int | None = None
     max_gradient: float | None = None
     seed: int = 0
     device: str = "cpu"
     threads: int | None = None
     max_seconds: float | None = None
+    frozen: tuple[str, ...] = ()
 
     @property
     def recipe(self) -> dict[str, Any]:
-        """What the weights depend on, as plain values: all but where and how fast they are fitted."""
-        return {key: value for key, value in asdict(self).items() if key not in ("device", "threads")}
+        """What the weights depend on, as plain values: all but where and how fast they are fitted.
+
+        ``frozen`` only where there is something: recipes of cards written before it stay equal to ours.
+        """
+        plain = {key: value for key, value in asdict(self).items() if key not in ("device", "threads")}
+        frozen = plain.pop("frozen")
+        return {**plain, "frozen": sorted(frozen)} if frozen else plain
 
     def lr_at(self, step: int, n_steps: int) -> float:
         """The step size of step ``step`` of ``n_steps``, counted from 0."""

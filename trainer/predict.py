@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
+from torch_geometric.data import Data
 
-from farm.crystal import Crystal
+from farm.crystal import MATERIAL_ID, Crystal
 from farm.errors import CheckpointError, InputError
 from farm.spectrum import (
     FloatArray,
@@ -21,10 +23,15 @@ from farm.spectrum import (
     reflectivity,
     refractive_index,
 )
+from trainer.calibration import BAND_LEVEL, Calibration
 from trainer.card import Card
+from trainer.ensemble import Ensemble
 from trainer.graph import crystal_graph
-from trainer.network import SpectrumNetwork, predict_spectra
+from trainer.network import SpectrumNetwork
 from trainer.registry import Registry, Rung
+
+if TYPE_CHECKING:
+    from farm.sources import Rejected
 
 
 class Property(StrEnum):
@@ -49,6 +56,11 @@ class Prediction:
     """One predicted spectrum.
 
     values:       of ``quantity`` at ``energies_ev``, both ``(n_energies,)``
+    half_width:   of the interval that holds Im eps in 80 % of all cases, ``(n_energies,)``; None: the
+                  checkpoint cannot say, or ``quantity`` is another
+    expected_sc:  the SC to a calculation that half of such predictions exceed; None: as above
+    along:        of ``quantity`` along Cartesian x, y, z of the cell, ``(3, n_energies)``; None: not asked
+                  for, or the network gives no directions
     checkpoint:   version that predicted it
     milliseconds: wall time from the file (or the crystal in hand) to ``values``
     """
@@ -60,9 +72,16 @@ class Prediction:
     values: FloatArray
     checkpoint: str
     milliseconds: float
+    half_width: FloatArray | None = None
+    expected_sc: float | None = None
+    along: FloatArray | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as printed by ``farm predict --json``."""
+        unsure = None
+        if self.half_width is not None:
+            unsure = {"level": BAND_LEVEL, "half_width": self.half_width.tolist()}
+        along = None if self.along is None else dict(zip("xyz", self.along.tolist(), strict=True))
         return {
             "material": self.crystal.material_id,
             "formula": self.crystal.formula,
@@ -70,6 +89,9 @@ class Prediction:
             "property": self.quantity.value,
             "energies_ev": self.energies_ev.tolist(),
             "values": self.values.tolist(),
+            "directions": along,
+            "uncertainty": unsure,
+            "expected_sc": self.expected_sc,
             "checkpoint": self.checkpoint,
             "milliseconds": round(self.milliseconds, 3),
         }
@@ -79,8 +101,10 @@ class Predictor:
     """A loaded checkpoint; one crystal at a time, a few milliseconds each."""
 
     def __init__(self, model: SpectrumNetwork, card: Card, rung: Rung) -> None:
-        self.model, self.card, self.rung = model, card, rung
+        self.model, self.card, self.rung = model.eval(), card, rung
         self.energies_ev = energy_grid_ev(model.config.n_energies, card.energy_max_ev)
+        found = card.uncertainty.get("calibration") if rung == "rpa" else None
+        self.calibration = None if found is None else Calibration.from_dict(found)
 
     @classmethod
     def load(
@@ -95,29 +119,62 @@ class Predictor:
 
         Raises CrystalError for elements that the model does not know.
         """
-        spectrum = predict_spectra(self.model, [crystal_graph(crystal)])[0].numpy().astype(np.float64)
-        if not np.isfinite(spectrum).all():
-            raise CheckpointError(
-                f"{self.card.version} predicts numbers that are not finite for {crystal.material_id}",
-                fix="Go back to the one before: `farm checkpoints rollback`",
-            )
-        return spectrum
+        mean: FloatArray = self._members(crystal_graph(crystal)).mean(axis=0)
+        return mean
+
+    @property
+    def has_directions(self) -> bool:
+        """Whether :meth:`predict` can give the three directions."""
+        return self.model.has_directions
 
     def predict(
-        self, crystal: Crystal, quantity: Property = Property.EPS, *, started_s: float | None = None
+        self,
+        crystal: Crystal,
+        quantity: Property = Property.EPS,
+        *,
+        directions: bool = False,
+        started_s: float | None = None,
     ) -> Prediction:
-        """Predict one crystal. ``started_s``: ``time.perf_counter()`` when its reading began."""
+        """Predict one crystal. ``started_s``: ``time.perf_counter()`` when its reading began.
+
+        Raises CrystalError for elements that the model does not know, CheckpointError for a model that
+        gives no finite numbers.
+        """
         started_s = time.perf_counter() if started_s is None else started_s
-        values = derive(self.eps_imag_mean(crystal), self.energies_ev, quantity)
+        graph = crystal_graph(crystal)
+        members = self._members(graph, name=crystal.material_id)
+        sure = self.calibration if members.shape[0] > 1 else None
+        along = self._along(graph, quantity) if directions and self.has_directions else None
         return Prediction(
             crystal=crystal,
             rung=self.rung,
             quantity=quantity,
             energies_ev=self.energies_ev,
-            values=values,
+            values=derive(members.mean(axis=0), self.energies_ev, quantity),
             checkpoint=self.card.version,
             milliseconds=1e3 * (time.perf_counter() - started_s),
+            half_width=sure.half_width(members) if sure and quantity is Property.EPS else None,
+            expected_sc=float(sure.expected_sc(members)) if sure else None,
+            along=along,
         )
+
+    @torch.inference_mode()
+    def _members(self, graph: Data, *, name: str = "this crystal") -> FloatArray:
+        """What each member says, ``(n_members, n_energies)``, nowhere negative."""
+        model = self.model
+        found = model.each(graph)[0] if isinstance(model, Ensemble) else model(graph).clamp(min=0.0)
+        spectra = found.numpy().astype(np.float64)
+        if not np.isfinite(spectra).all():
+            raise CheckpointError(
+                f"{self.card.version} predicts numbers that are not finite for {name}",
+                fix="Go back to the one before: `farm checkpoints rollback`",
+            )
+        return np.asarray(spectra, dtype=np.float64)
+
+    @torch.inference_mode()
+    def _along(self, graph: Data, quantity: Property) -> FloatArray:
+        spectra = self.model.diagonal(graph)[0].clamp(min=0.0).numpy().astype(np.float64)
+        return np.stack([derive(row, self.energies_ev, quantity) for row in spectra])
 
 
 def derive(eps_imag: FloatArray, energies_ev: FloatArray, quantity: Property) -> FloatArray:
@@ -137,21 +194,36 @@ def derive(eps_imag: FloatArray, energies_ev: FloatArray, quantity: Property) ->
 
 
 def predict_file(
-    predictor: Predictor, path: Path, quantity: Property = Property.EPS
+    predictor: Predictor, path: Path, quantity: Property = Property.EPS, *, directions: bool = False
 ) -> Iterator[Prediction | InputError]:
     """Every crystal of a file: its prediction, or the error that says why there is none."""
-    from farm.sources import read_source
-
     started_s = time.perf_counter()
-    for found in read_source(path):
+    for found in read_crystals(path):
         if isinstance(found, Crystal):
             try:
-                yield predictor.predict(found, quantity, started_s=started_s)
+                yield predictor.predict(found, quantity, directions=directions, started_s=started_s)
             except InputError as error:
                 yield InputError(f"{path}: {error.message}", fix=error.fix)
         else:
             yield InputError(f"{found.source}: {found.reason}", fix=found.fix)
         started_s = time.perf_counter()
+
+
+def read_crystals(path: Path) -> Iterator[Crystal | Rejected]:
+    """The crystals of a file; a plain CIF without the search for its symmetry, which no model needs."""
+    from farm.sources import read_simple_cif, read_source
+
+    if path.suffix.lower() != ".cif":
+        yield from read_source(path)
+        return
+    if (plain := read_simple_cif(path)) is not None:
+        yield plain
+        return
+    found = list(read_source(path))
+    # A crystal alone in its CIF has the name of the file, whichever of the two has read it.
+    is_alone = len(found) == 1 and MATERIAL_ID.fullmatch(path.stem)
+    for item in found:
+        yield replace(item, material_id=path.stem) if is_alone and isinstance(item, Crystal) else item
 
 
 def stored_spectrum(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from farm.errors import InputError
+from farm.settings import Settings
 from trainer.architectures import ARCHITECTURES
 from trainer.network import NetworkConfig
 from trainer.optimate import OptiMateConfig
@@ -23,6 +24,8 @@ _OSCILLATORS = FitPlan(
     lr=1e-3,
     loss="similarity",
     schedule="one-cycle",
+    keep="last",
+    every=4,
     weight_decay=0.05,
     decoupled=True,
     max_gradient=5.0,
@@ -72,7 +75,7 @@ def default_plan(
     elif architecture == OscillatorConfig.architecture:
         plan = RefitPlan(
             base=_OSCILLATORS,
-            transfer=replace(_OSCILLATORS, epochs=60, lr=5e-4),
+            transfer=replace(_OSCILLATORS, epochs=40, lr=3e-4),
             model=OscillatorConfig(),
         )
     else:
@@ -84,3 +87,8 @@ def default_plan(
         transfer=replace(plan.transfer, device=device),
         similarity=similarity,
     )
+
+
+def plan_of(settings: Settings) -> RefitPlan:
+    """The plan of a farm's refits."""
+    return replace(default_plan(settings.refit_architecture), members=settings.refit_members)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -21,9 +22,12 @@ from farm.settings import Settings
 if TYPE_CHECKING:
     from celery import Celery
 
+    from trainer.rungs import RefitProgress
+
 LOGGER = logging.getLogger(__name__)
 
 _HEARTBEATS_PER_LEASE = 4
+_TELL_EVERY_S = 2.0
 # The first in the order: what is ranked by one policy stays within seconds, and so does reading it.
 _MOST_RANKED = 20_000
 
@@ -50,24 +54,50 @@ def announced(backlog: Backlog, lease_s: float) -> Iterator[None]:
         thread.join()
 
 
+def _told(backlog: Backlog) -> RefitProgress:
+    """How far the fits are, for `farm status`; a Redis that is away misses a line."""
+    told_s = -_TELL_EVERY_S
+
+    def tell(stage: str, epoch: int, loss: float, validation_loss: float) -> None:
+        nonlocal told_s
+        if time.monotonic() - told_s < _TELL_EVERY_S:
+            return
+        told_s = time.monotonic()
+        text = f"{stage}, epoch {epoch + 1}, loss {loss:.3f}, on validation {validation_loss:.3f}"
+        with suppress(BrokerError):
+            backlog.roster.set_refit_state(progress=text)
+
+    return tell
+
+
 def run_refit(n_rpa: int, backlog: Backlog, settings: Settings) -> None:
     """One refit on what the store holds now; the scheduler is told how it ended.
 
     ``n_rpa`` is how many RPA spectra there were when it was asked for: what arrives during the
-    fit counts towards the next.
+    fit counts towards the next. A refit that was killed goes on where it was.
     """
+    from trainer.recipes import plan_of
     from trainer.refit import refit
 
     failures = int(backlog.roster.refit_state().get("failures", 0))
     try:
         with announced(backlog, settings.refit_lease_s):
-            report = refit(settings.store_path, settings.checkpoints_dir, now=datetime.now(UTC))
+            report = refit(
+                settings.store_path,
+                settings.checkpoints_dir,
+                now=datetime.now(UTC),
+                plan=plan_of(settings),
+                n_rpa=n_rpa,
+                on_progress=_told(backlog),
+            )
     except FarmError as error:
         LOGGER.error("refit: %s", error)
         backlog.roster.set_refit_state(state="idle", failures=failures + 1, message=str(error))
         return
     LOGGER.info("refit: %s", report.message)
-    backlog.roster.set_refit_state(state="idle", failures=0, n_rpa=n_rpa, message=report.message)
+    # One that was killed has ended on the materials it began with: what came since calls the next.
+    fitted = n_rpa if report.n_rpa is None else report.n_rpa
+    backlog.roster.set_refit_state(state="idle", failures=0, n_rpa=fitted, message=report.message)
 
 
 def run_rank(backlog: Backlog, settings: Settings) -> None:

@@ -29,6 +29,7 @@ def gather(backlog: Backlog, settings: Settings) -> dict[str, Any]:
     """The document of ``farm status --json``."""
     spent, to_go = backlog.cpu_s()
     workers = backlog.roster.workers()
+    refit = backlog.roster.refit_state()
     try:
         checkpoint, damage = current_checkpoint(settings), None
     except CheckpointError as error:
@@ -40,7 +41,8 @@ def gather(backlog: Backlog, settings: Settings) -> dict[str, Any]:
         "cpu_hours": {"spent": round(spent / 3600, 4), "to_go": round(to_go / 3600, 4)},
         "checkpoint": checkpoint,
         "checkpoint_damage": damage,
-        "refit": backlog.roster.refit_state().get("state", "idle"),
+        "refit": refit.get("state", "idle"),
+        "refit_progress": refit.get("progress", "") if refit.get("state") == "running" else "",
         "workers": workers,
         "unserved": unserved(backlog.ready_by_queue(), workers),
         "unstored": len(backlog.undelivered(_UNSTORED_AFTER_S, limit=_UNSTORED_SHOWN)),
@@ -190,7 +192,8 @@ def render(document: dict[str, Any]) -> Group:
         damage = document["checkpoint_damage"]
         model = f"[red]{escape(damage)}" if damage else "no checkpoint yet"
     table.add_row("[bold]model", model)
-    table.add_row("", f"refit {document['refit']}")
+    told = f": {document['refit_progress']}" if document["refit_progress"] else ""
+    table.add_row("", f"refit {document['refit']}{told}")
     names = "\n".join(_worker(worker) for worker in document["workers"])
     table.add_row("[bold]roles", names or "none running; `farm up` starts them")
     for job in document["running"]:

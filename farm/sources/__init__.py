@@ -4,6 +4,7 @@ from farm.sources.files import cut_source, parse, read_source, source_bytes
 from farm.sources.items import Rejected, Skipped, Unparsed
 from farm.sources.opening import Meter
 from farm.sources.selection import Filters, Sieve, select, space_group_number
+from farm.sources.simple_cif import read_simple_cif
 
 __all__ = [
     "Filters",
@@ -14,6 +15,7 @@ __all__ = [
     "Unparsed",
     "cut_source",
     "parse",
+    "read_simple_cif",
     "read_source",
     "select",
     "source_bytes",
