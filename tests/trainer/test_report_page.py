@@ -499,3 +499,34 @@ def test_a_page_that_cannot_be_written_whole_is_not_written(home, tmp_path, monk
         page_of(home, tmp_path)
     assert (tmp_path / "page.html").read_text() == "before"
     assert not list(tmp_path.glob(".report-*"))
+
+
+def test_of_imported_weights_nobody_knows_what_they_have_learnt(home, monkeypatch):
+    contents = gather(home / "spectra.h5", home / "checkpoints")
+    card = replace(
+        contents.card,
+        n_train=None,
+        split={},
+        metrics={},
+        held_out=(),
+        protocol_hashes=(),
+        dataset={},
+        base={"imported": {"file": "weights.pt"}},
+    )
+    dataset = load_dataset(home / "spectra.h5")
+    materials = calculated.describe(dataset, card)
+    assert set(materials.groups.tolist()) == {Group.UNKNOWN}
+    monkeypatch.setattr("trainer.report.page.panel_svg", lambda panel: panel.alt)
+    page = render(make_report(replace(contents, card=card, materials=materials, measured_now=None)))
+    assert "Nobody has measured this checkpoint" in page
+    assert "weights.pt" in page
+
+
+def test_of_several_protocols_that_with_both_rungs_is_shown(home, monkeypatch):
+    contents = gather(home / "spectra.h5", home / "checkpoints")
+    # IPA alone has a protocol of its own, and its hash may come first.
+    card = replace(contents.card, protocol_hashes=("0" * 64, *contents.card.protocol_hashes))
+    model = Registry(home / "checkpoints").load()[0]
+    monkeypatch.setattr("trainer.report.gather._checkpoint", lambda *_: (card, model))
+    again = gather(home / "spectra.h5", home / "checkpoints")
+    assert len(again.materials) == N_MATERIALS

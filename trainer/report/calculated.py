@@ -45,11 +45,11 @@ def describe(
 
 
 def _groups(dataset: Dataset, card: Card | None) -> NDArray[np.int64]:
-    if card is None:
-        return np.full(len(dataset), int(Group.LEARNING), dtype=np.int64)
+    # Imported weights do not say what they have learnt from.
+    if card is None or not {"salt", "held_out_share"} <= set(card.split):
+        return np.full(len(dataset), int(Group.UNKNOWN), dtype=np.int64)
     measured = {str(record["material"]) for record in card.held_out}
-    known = {name: card.split[name] for name in ("salt", "held_out_share") if name in card.split}
-    rule = SplitRule(**known)
+    rule = SplitRule(salt=card.split["salt"], held_out_share=card.split["held_out_share"])
     groups = [
         Group.HELD_OUT
         if crystal.material_id in measured

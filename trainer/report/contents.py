@@ -19,12 +19,14 @@ class Group(IntEnum):
     LEARNING = 0
     HELD_OUT = 1
     LATER = 2
+    UNKNOWN = 3
 
 
 GROUP_NAMES = {
     Group.LEARNING: "learning side",
     Group.HELD_OUT: "held out",
     Group.LATER: "held out, came later",
+    Group.UNKNOWN: "not known",
 }
 
 

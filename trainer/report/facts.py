@@ -15,6 +15,8 @@ METRIC_NAMES = {
     "ipa": "IPA model against calculated IPA",
     "ipa_as_rpa": "calculated IPA taken for RPA",
 }
+# Lists of compositions and ids: the table of the page has them.
+_LONG = ("held_out", "materials")
 _MEASURES = ("n", "median_sc", "mean_sc", "median_mse", "median_mae")
 
 
@@ -67,7 +69,7 @@ def card_facts(contents: Contents) -> list[Facts]:
         Facts("Checkpoint", _identity(card, contents)),
         Facts("Network", (*_flat(card.model), *_weights(contents.n_weights))),
         Facts("Data", _flat({k: v for k, v in card.dataset.items() if k != "request"})),
-        Facts("Held out by", _flat({k: v for k, v in card.split.items() if k != "held_out"})),
+        Facts("Held out by", _flat({k: v for k, v in card.split.items() if k not in _LONG})),
         Facts("IPA base", _flat(card.base)),
         Facts("Transfer to RPA", _flat(card.transfer)),
     ]

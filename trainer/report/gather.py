@@ -106,12 +106,16 @@ def _stored(
     """What the store holds under the protocol of the checkpoint, direct gaps, and the protocol."""
     from trainer.dataset import choose_rows, load_dataset
 
-    protocol_hash = card.protocol_hashes[0] if card is not None and card.protocol_hashes else None
+    protocol_hash = None
     try:
-        dataset = load_dataset(store_path, protocol_hash)
         with open_store(store_path) as store:
-            rows = choose_rows(store.rows(), protocol_hash)
+            stored = list(store.rows())
+            if card is not None and card.protocol_hashes:
+                # Some may be of IPA alone.
+                protocol_hash = max(card.protocol_hashes, key=lambda name: len(choose_rows(stored, name)))
+            rows = choose_rows(stored, protocol_hash)
             protocol = store.protocol(rows[0].index) if rows else {}
+        dataset = load_dataset(store_path, protocol_hash)
     except StoreError as error:
         notes.append(Note(f"No calculated spectra: {error}"))
         return None, {}, {}

@@ -8,7 +8,7 @@
   const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
   const spectra = Object.fromEntries(Object.entries(data.spectra).map(([name, text]) => [name, bytes(text)]));
   const rows = Array.from({ length: data.n }, (_, i) => i);
-  const groupColours = ["#7c93ad", "#e39a12", "#3a9d86"];
+  const groupColours = ["#7c93ad", "#e39a12", "#3a9d86", "#8d8d8d"];
   const extent = [Math.max(...data.x), Math.max(...data.y)];
 
   const known = (values) => values && values.some((value) => value !== null);
