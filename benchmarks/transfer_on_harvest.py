@@ -1,9 +1,14 @@
-"""Does transfer from IPA to RPA pay on a few hundred materials? Prints held-out medians and CPU.
+"""Does transfer from IPA to RPA pay on a few hundred materials? Held-out SC over seeds, and CPU seconds.
 
-    OMP_NUM_THREADS=1 python benchmarks/transfer_on_harvest.py [HARVEST.h5] [--seeds 0 1] [--epochs 200]
+    OMP_NUM_THREADS=1 python benchmarks/transfer_on_harvest.py [HARVEST.h5] [--seeds 5] [--quick]
 
-HARVEST.h5 holds ``ipa_im`` and ``rpa_im`` as ``[material, direction, energy]`` and the structures as
-JSON bytes. Each seed draws its own split by composition, its own weights and its own 100 materials.
+HARVEST.h5 (default $HARVEST) holds ``ipa_im`` and ``rpa_im`` as ``[material, direction, energy]`` and the
+structures as JSON bytes. Each seed draws its own split by composition, first weights and materials; both
+networks share them. Printed for each network, mean and standard deviation over seeds: its base as it is,
+transfer and direct fits at 30, 100 and all spectra, an ensemble of four, transfer on small cells only; and
+refits of a growing set, each from the base or each from the RPA model before. CPU seconds are user + system
+of one thread, of a transfer those after the base.
+``--out FILE`` notes each fit as a line of JSON while it runs.
 """
 
 from __future__ import annotations
@@ -13,25 +18,34 @@ import copy
 import json
 import os
 import time
-from dataclasses import replace
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import fmean, stdev
 
 import click
 import h5py
-import numpy as np
 import torch
 from pymatgen.core import Structure
 
 from farm.crystal import Crystal
-from trainer.architectures import new_model
+from trainer.architectures import ARCHITECTURES, new_model
 from trainer.dataset import Dataset, TrainingRow, build_dataset
-from trainer.plan import FitPlan
-from trainer.recipes import FROM_SCRATCH, TRANSFER
+from trainer.ensemble import Ensemble
+from trainer.learning_curve import atom_counts, seed_rule, small_cells, some
 from trainer.metrics import Score, score_ipa_as_rpa, score_model, summarise
 from trainer.network import SpectrumNetwork
-from trainer.optimate import OptiMateConfig
-from trainer.rungs import fit_rung
-from trainer.split import Split, SplitRule, split_crystals
+from trainer.plan import FitPlan
+from trainer.recipes import RefitPlan, default_plan
+from trainer.rungs import Data, fit_rung, member_rows
+from trainer.split import Split
+from trainer.trial import data_of
+
+SIZES = (30, 100)
+GROWING = (60, 120)
+CELLS = (2, 3)
+MEMBERS = 4
 
 
 def read_harvest(path: Path) -> Dataset:
@@ -64,69 +78,168 @@ def as_stored(material_id: str, text: bytes) -> Crystal:
     )
 
 
-def show(name: str, scores: tuple[Score, ...], cpu_s: float = 0.0, note: str = "") -> None:
-    m = summarise(scores)
-    click.echo(
-        f"{name:24s} {m.median_sc:8.3f} {m.mean_sc:8.3f} {m.median_mse:8.3f} {m.median_mae:8.3f} "
-        f"{cpu_s:7.0f} {note}",
-    )
+@dataclass
+class Notes:
+    """What has been measured, by network and name; each is written down at once."""
+
+    out: Path | None = None
+    found: dict[tuple[str, str], list[dict[str, float]]] = field(default_factory=lambda: defaultdict(list))
+
+    def add(
+        self, network: str, name: str, seed: int, n: int, scores: tuple[Score, ...], cpu_s: float
+    ) -> None:
+        m = summarise(scores)
+        record = {"seed": seed, "n": n, "median_sc": m.median_sc, "mean_sc": m.mean_sc}
+        record |= {"mse": m.median_mse, "mae": m.median_mae, "cpu_s": cpu_s}
+        self.found[network, name].append(record)
+        if self.out is not None:
+            with self.out.open("a") as file:
+                file.write(json.dumps({"network": network, "fit": name, **record}) + "\n")
+
+    def show(self, network: str) -> None:
+        """Mean and standard deviation over seeds."""
+        head = ("spectra", "median SC", "mean SC", "median MSE", "CPU s")
+        click.echo(
+            f"\n{network:26s} {head[0]:>8s} {head[1]:>15s} {head[2]:>15s} {head[3]:>15s} {head[4]:>6s}"
+        )
+        for (of, name), records in self.found.items():
+            if of != network:
+                continue
+            columns = [spread([r[key] for r in records]) for key in ("median_sc", "mean_sc", "mse")]
+            n, cpu_s = (fmean(r[key] for r in records) for key in ("n", "cpu_s"))
+            click.echo(f"{name:26s} {n:8.0f} " + " ".join(f"{c:>15s}" for c in columns) + f" {cpu_s:6.1f}")
+
+    def differences(self, network: str, pairs: Sequence[tuple[str, str]]) -> None:
+        """Of two fits on the same seeds: mean difference of median SC, its standard error, seeds won."""
+        for one, other in pairs:
+            a, b = ([r["median_sc"] for r in self.found[network, name]] for name in (one, other))
+            if len(a) == len(b) > 1:
+                apart = [x - y for x, y in zip(a, b, strict=True)]
+                error, won = stdev(apart) / len(apart) ** 0.5, sum(x > 0 for x in apart)
+                click.echo(f"  {one} less {other}: {fmean(apart):+.3f} +- {error:.3f} ({won} of {len(a)})")
+
+
+def spread(values: Sequence[float]) -> str:
+    return f"{fmean(values):.3f} +- {stdev(values) if len(values) > 1 else 0.0:.3f}"
 
 
 def fitted(
-    name: str, model: SpectrumNetwork, rung: str, dataset: Dataset, split: Split, plan: FitPlan
+    model: SpectrumNetwork, rung: str, dataset: Dataset, split: Split, plan: FitPlan
 ) -> tuple[SpectrumNetwork, float]:
     """Fit in place; the model and user + system CPU seconds."""
     start = time.process_time()
-    report = fit_rung(model, rung, dataset, split, plan)
-    cpu_s = time.process_time() - start
-    references = (dataset.ipa if rung == "ipa" else dataset.rpa).numpy()
-    scores = score_model(model, dataset, split.held_out, references)
-    show(name, scores, cpu_s, f"best epoch {report.best_epoch + 1} of {report.epochs}")
-    return model, cpu_s
+    fit_rung(model, rung, dataset, split, plan)
+    return model, time.process_time() - start
 
 
-def one_seed(dataset: Dataset, seed: int, scratch: FitPlan, transfer: FitPlan) -> None:
-    """Print the table of one split and one set of first weights."""
-    scratch, transfer = replace(scratch, seed=seed), replace(transfer, seed=seed)
-    split = split_crystals(dataset.crystals, SplitRule(salt=f"benchmark-{seed}"))
-    click.echo(
-        f"\nseed {seed}: {split.train.size} train, {split.validation.size} validation, "
-        f"{split.held_out.size} held out"
-    )
-    click.echo(f"{'':24s} {'med SC':>8s} {'mean SC':>8s} {'med MSE':>8s} {'med MAE':>8s} {'CPU s':>7s}")
-    show("DFT IPA as RPA", score_ipa_as_rpa(dataset, split.held_out))
-    base, _ = fitted("base, against IPA", new_model(OptiMateConfig(), seed), "ipa", dataset, split, scratch)
-    show("base as RPA", score_model(base, dataset, split.held_out, dataset.rpa.numpy()))
-    learning = np.random.default_rng(seed).permutation(np.concatenate([split.train, split.validation]))
-    for n_rpa in (100, split.n_learning):
-        # Of the RPA spectra that there are an eighth stops the training early, as everywhere.
-        chosen = set(learning[:n_rpa].tolist())
-        part = Split(
-            *(np.array([i for i in rows if i in chosen]) for rows in (split.train, split.validation)),
-            split.held_out,
+class OneSeed:
+    """All fits of one network and one seed."""
+
+    def __init__(self, data: Data, plan: RefitPlan, seed: int, notes: Notes) -> None:
+        self.data, self.seed, self.notes = data, seed, notes
+        self.network = plan.model.architecture
+        model = replace(plan.model, n_energies=data.both.energies_ev.size)
+        # Seeds of members follow each other: those of other seeds must not be among them.
+        one, other = (replace(p, seed=100 * seed, threads=1) for p in (plan.base, plan.transfer))
+        self.plan = replace(plan, model=model, base=one, transfer=other)
+
+    def note(self, name: str, n: int, model: SpectrumNetwork, cpu_s: float, rung: str = "rpa") -> None:
+        both, rows = self.data.both, self.data.split.held_out
+        truth = (both.ipa if rung == "ipa" else both.rpa).numpy()
+        self.notes.add(self.network, name, self.seed, n, score_model(model, both, rows, truth), cpu_s)
+
+    def transfer(
+        self, start: SpectrumNetwork, part: Split, number: int = 0
+    ) -> tuple[SpectrumNetwork, float]:
+        recipe = replace(self.plan.transfer, seed=self.plan.transfer.seed + number)
+        return fitted(copy.deepcopy(start), "rpa", self.data.both, part, recipe)
+
+    def run(self) -> None:
+        data, seed = self.data, self.seed
+        everything = data.split.n_learning
+        scores = score_ipa_as_rpa(data.both, data.split.held_out)
+        self.notes.add(self.network, "DFT IPA as RPA", seed, 0, scores, 0.0)
+        base, cpu_s = fitted(
+            new_model(self.plan.model, self.plan.base.seed),
+            "ipa",
+            data.everything,
+            data.base_split,
+            self.plan.base,
         )
-        _, transfer_s = fitted(f"transfer on {n_rpa}", copy.deepcopy(base), "rpa", dataset, part, transfer)
-        _, direct_s = fitted(
-            f"direct on {n_rpa}", new_model(OptiMateConfig(), seed), "rpa", dataset, part, scratch
-        )
-        click.echo(f"{'direct / transfer CPU':24s} {direct_s / transfer_s:8.1f}")
+        self.note("base, against IPA", data.base_split.n_learning, base, cpu_s, "ipa")
+        self.note("base as RPA", 0, base, 0.0)
+        for n in (*SIZES, everything):
+            part = some(data.split, n, seed)
+            name = "all" if n == everything else str(n)
+            model, cpu_s = self.transfer(base, part)
+            self.note(f"transfer on {name}", n, model, cpu_s)
+            if n == everything:
+                self.ensemble(base, model, cpu_s)
+                self.refits(base)
+            direct, cpu_s = fitted(
+                new_model(self.plan.model, self.plan.base.seed), "rpa", data.both, part, self.plan.base
+            )
+            self.note(f"direct on {name}", n, direct, cpu_s)
+        for cells in CELLS:
+            part = small_cells(data.split, atom_counts(data.both), cells)
+            model, cpu_s = self.transfer(base, part)
+            self.note(f"transfer, <= {cells} atoms", part.n_learning, model, cpu_s)
+
+    def ensemble(self, base: SpectrumNetwork, first: SpectrumNetwork, cpu_s: float) -> None:
+        members, split = [first], self.data.split
+        for number in range(1, MEMBERS):
+            part = replace(split, train=member_rows(self.data.both, split.train, number))
+            model, more_s = self.transfer(base, part, number)
+            members.append(model)
+            cpu_s += more_s
+        self.note(f"ensemble of {MEMBERS} on all", split.n_learning, Ensemble(members), cpu_s)
+
+    def refits(self, base: SpectrumNetwork) -> None:
+        """A growing set: always from the base, or always from the RPA model before."""
+        split = self.data.split
+        last = base
+        for n in (*GROWING, split.n_learning):
+            part, name = some(split, n, self.seed), "all" if n == split.n_learning else str(n)
+            is_first, start = last is base, last
+            last, cpu_s = self.transfer(start, part)
+            # The first refit has no RPA model before it; that on all from the base was made already.
+            if not is_first:
+                self.note(f"refit on {name} from last", n, last, cpu_s)
+            if name != "all":
+                model, cpu_s = (last, cpu_s) if is_first else self.transfer(base, part)
+                self.note(f"transfer on {name}", n, model, cpu_s)
 
 
 def main() -> None:
-    """Print the tables of all seeds."""
+    """Print the tables of both networks."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("harvest", type=Path, nargs="?", default=os.environ.get("HARVEST"))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
-    parser.add_argument("--epochs", type=int, default=FROM_SCRATCH.epochs, help="of fits from scratch")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--architectures", nargs="+", choices=ARCHITECTURES, default=ARCHITECTURES)
+    parser.add_argument("--out", type=Path, help="each fit as a line of JSON, while it runs")
+    parser.add_argument("--quick", action="store_true", help="fits of three epochs: a trial")
     arguments = parser.parse_args()
     if arguments.harvest is None:
         click.echo("skipped: needs a file of computed spectra, as an argument or in HARVEST")
         return
     torch.set_num_threads(1)
     dataset = read_harvest(Path(arguments.harvest))
-    scratch = replace(FROM_SCRATCH, epochs=arguments.epochs, threads=1)
-    for seed in arguments.seeds:
-        one_seed(dataset, seed, scratch, replace(TRANSFER, threads=1))
+    notes = Notes(arguments.out)
+    for seed in range(arguments.seeds):
+        data = data_of(dataset, seed_rule(seed))
+        for architecture in arguments.architectures:
+            plan = default_plan(architecture, device="cpu")
+            if arguments.quick:
+                plan = replace(
+                    plan, base=replace(plan.base, epochs=3), transfer=replace(plan.transfer, epochs=3)
+                )
+            OneSeed(data, plan, seed, notes).run()
+    click.echo(f"{len(dataset)} materials, {arguments.seeds} seeds: mean +- standard deviation over seeds")
+    for architecture in arguments.architectures:
+        notes.show(architecture)
+        pairs = [(f"transfer on {n}", f"direct on {n}") for n in (*SIZES, "all")]
+        pairs += [(f"refit on {n} from last", f"transfer on {n}") for n in (*GROWING[1:], "all")]
+        notes.differences(architecture, [(f"ensemble of {MEMBERS} on all", "transfer on all"), *pairs])
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Which materials a model may learn from: a split by composition that leaks nothing.
 
 Polymorphs and supercells of one composition have similar spectra, so all structures of a reduced
-composition (elements and their ratios) stand on the same side. The side depends on the composition
-alone, never on what else the store holds: a composition once held out stays held out.
+composition (elements and their ratios) stand on the same side. By the rule alone the side depends on the
+composition, never on what else the store holds: a composition once held out stays held out. Lists in a
+file (trainer.split_file) come before the rule.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil, gcd
@@ -29,20 +30,51 @@ class SplitRule:
     held out, and of every sort one: Si, BP, BeO and CaF2. It was chosen by that alone, before any
     model was fitted. Changing it makes earlier checkpoints incomparable: they have seen some of
     what is then held out.
+
+    held_out_compositions:   held out whatever the hash says; before the other lists
+    validation_compositions: stop the training early; before those to train on
+    train_compositions:      to learn from
     """
 
     salt: str = "held-out-3"
     held_out_share: float = 0.2
     validation_share: float = 0.125
+    held_out_compositions: tuple[str, ...] = ()
+    validation_compositions: tuple[str, ...] = ()
+    train_compositions: tuple[str, ...] = ()
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 of what decides the side of a composition."""
-        return hashlib.sha256(json.dumps([self.salt, self.held_out_share]).encode()).hexdigest()
+        """SHA-256 of what decides the side of a composition.
+
+        Of the lists those that the hash of the composition alone would put on the other side: with lists
+        that change nothing it is that of the rule alone, and no list of it depends on their order.
+        """
+        moved_out = sorted(key for key in self._held_out if not self._is_hashed_out(key))
+        moved_in = sorted(key for key in self._learning - self._held_out if self._is_hashed_out(key))
+        decides = [
+            self.salt,
+            self.held_out_share,
+            *([moved_out, moved_in] if moved_out or moved_in else []),
+        ]
+        return hashlib.sha256(json.dumps(decides).encode()).hexdigest()
 
     def is_held_out(self, composition: str) -> bool:
         """True when no model may learn from this composition."""
+        if composition in self._held_out:
+            return True
+        return composition not in self._learning and self._is_hashed_out(composition)
+
+    def _is_hashed_out(self, composition: str) -> bool:
         return _fraction(self.salt, composition) < self.held_out_share
+
+    @cached_property
+    def _held_out(self) -> frozenset[str]:
+        return frozenset(self.held_out_compositions)
+
+    @cached_property
+    def _learning(self) -> frozenset[str]:
+        return frozenset(self.validation_compositions) | frozenset(self.train_compositions)
 
 
 DEFAULT_RULE = SplitRule()
@@ -73,15 +105,17 @@ def split_crystals(crystals: Sequence[Crystal], rule: SplitRule = DEFAULT_RULE) 
     """Row numbers by part.
 
     Of the learning side the compositions lowest in a second hash stop the training early: an eighth,
-    at least one where there are two. That part may change as the store grows, the held-out not.
+    at least one where there are two. That part may change as the store grows, the held-out not. Where the
+    rule lists some that stop it, these do, and an eighth of those that no list names.
     """
     keys = [composition_key(crystal) for crystal in crystals]
-    learning = sorted(
-        {key for key in keys if not rule.is_held_out(key)},
-        key=lambda key: _fraction(rule.salt + "/validation", key),
-    )
-    n_validation = ceil(rule.validation_share * len(learning)) if len(learning) > 1 else 0
-    validation = set(learning[:n_validation])
+    learning = {key for key in keys if not rule.is_held_out(key)}
+    validation = learning.intersection(rule.validation_compositions)
+    # Without any of the listed ones at hand somebody else has to say when to stop.
+    unlisted = learning - validation
+    if validation:
+        unlisted = unlisted.difference(rule.train_compositions)
+    validation |= set(validation_part(unlisted, rule))
     parts = [
         "held_out" if rule.is_held_out(key) else "validation" if key in validation else "train"
         for key in keys
@@ -90,6 +124,12 @@ def split_crystals(crystals: Sequence[Crystal], rule: SplitRule = DEFAULT_RULE) 
         part: np.flatnonzero([p == part for p in parts]) for part in ("train", "validation", "held_out")
     }
     return Split(**rows)
+
+
+def validation_part(compositions: Collection[str], rule: SplitRule) -> list[str]:
+    """The share of compositions lowest in the second hash: an eighth, at least one of two or more."""
+    ordered = sorted(compositions, key=lambda key: _fraction(rule.salt + "/validation", key))
+    return ordered[: ceil(rule.validation_share * len(ordered)) if len(ordered) > 1 else 0]
 
 
 def _fraction(salt: str, composition: str) -> float:
