@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
 
 from farm.cost import cost_prior
 from farm.cost_model import CostModel, model_key
-from farm.errors import CrystalError, ProtocolError
-from farm.job import Outcome
+from farm.errors import CrystalError, ProtocolError, StoreError
+from farm.job import Engine, Outcome
 from farm.protocol import Protocol
-from farm.store import Store
+from farm.store import Store, open_store
 from farm.store.row import StoredRow
 
 # A model forgets those before, and each asks for its symmetry: 3 ms.
@@ -50,3 +52,18 @@ def _protocol(fields: dict[str, object]) -> Protocol | None:
         return Protocol.from_dict(fields)
     except ProtocolError:
         return None
+
+
+def learnt_of(
+    store_path: Path, engine: Engine, protocol_hash: str, *, on_damage: Callable[[StoreError], None]
+) -> CostModel:
+    """What a store teaches of one kind of job; nothing where there is none, or none that can be read."""
+    if not store_path.is_file():
+        return CostModel()
+    key = model_key(engine, protocol_hash)
+    try:
+        with open_store(store_path) as store:
+            return fit_to_store(store, only=key).get(key, CostModel())
+    except StoreError as error:
+        on_damage(error)
+        return CostModel()

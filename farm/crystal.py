@@ -200,7 +200,7 @@ def crystal_of_cell(
     material_id: str | None = None,
     source: str = "",
 ) -> Crystal | None:
-    """The cell as it is given, neither reduced nor refined: what a prediction needs, in a tenth of the time.
+    """The cell as it is given, neither reduced nor refined: a prediction needs no more.
 
     lattice_angstrom ``(3, 3)`` has the cell vectors as rows, frac_coords ``(n, 3)`` a site a row. Its id
     and content hash are of this cell and not of the primitive one. None where it cannot be told at once

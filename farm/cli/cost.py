@@ -53,11 +53,12 @@ def cost(ctx: click.Context, files: tuple[Path, ...], protocol: str, engine: str
     farm --home /data/farm cost new.cif --engine yambo --json
     """
     from farm.cost import predict_cost
+    from farm.cost_fit import learnt_of
     from farm.protocol import load_protocol
     from farm.sources import Rejected, read_source
 
     by, chosen = Engine(engine), _with_bands_of(load_protocol(protocol), Engine(engine))
-    model = _learnt(ctx, chosen, by)
+    model = learnt_of(settings_of(ctx).store_path, by, chosen.hash, on_damage=_not_fitted)
     rows: list[Row] = []
     rejected: list[Row] = []
     for file in files:
@@ -88,22 +89,8 @@ def _with_bands_of(protocol: Protocol, engine: Engine) -> Protocol:
     return Protocol.from_dict({**protocol.to_dict(), "bands": "nscf"}, origin="--engine yambo")
 
 
-def _learnt(ctx: click.Context, protocol: Protocol, engine: Engine) -> CostModel:
-    """What the farm's store teaches of such jobs; nothing where there is none that can be read."""
-    from farm.cost_fit import fit_to_store
-    from farm.cost_model import CostModel, model_key
-    from farm.store import open_store
-
-    path = settings_of(ctx).store_path
-    if not path.is_file():
-        return CostModel()
-    key = model_key(engine, protocol.hash)
-    try:
-        with open_store(path) as store:
-            return fit_to_store(store, only=key).get(key, CostModel())
-    except StoreError as error:
-        click.echo(f"farm: not fitted to measured costs: {error}", err=True)
-        return CostModel()
+def _not_fitted(error: StoreError) -> None:
+    click.echo(f"farm: not fitted to measured costs: {error}", err=True)
 
 
 def _reject(rejected: list[Row], source: str, reason: str, fix: str) -> None:

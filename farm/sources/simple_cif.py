@@ -22,8 +22,8 @@ _FORMULA_PART = re.compile(r"([A-Z][a-z]?)([0-9]*)")
 def read_simple_cif(path: Path) -> Crystal | None:
     """The one crystal of a CIF, its cell as in the file and with the name of the file.
 
-    None for everything that is not plain: several data blocks, partial occupancy, disorder, charges in place
-    of elements, symmetry that contradicts itself, a formula that the sites do not have, sites too close.
+    None for everything that is not plain: several data blocks, partial occupancy, disorder, symmetry that
+    contradicts itself, a formula that is missing or not that of the sites, sites too close.
     ``farm.sources.read_source`` reads those, or says what is wrong with them.
     """
     import gemmi
