@@ -47,12 +47,13 @@ def pull(
     if place.path is not None and not place.path.is_dir():
         raise InputError(f"{place} is not a directory", fix="Give the checkpoints directory of a farm")
     text, card = _find_card(place, version)
-    if not _whole(registry.directory / card.version, card):
+    target = registry.directory / card.version
+    if not _whole(target, card):
         with staged(registry.directory) as staging:
             for name, expected in card.files.items():
                 _fetch(place, f"{card.version}/{name}", staging / name, expected, on_progress)
             write_synced(staging / "card.json", text)
-            publish(staging, registry.directory / card.version)
+            publish(staging, target, is_whole=lambda: _whole(target, card))
         registry.record(Event.PULLED, card.version, origin=str(place), reason="verified")
     if registry.latest() is None:
         registry.promote(card.version, reason="the first here")
@@ -80,7 +81,7 @@ def push(
         if not keep_latest:
             there.promote(card.version, reason=f"pushed from {registry.directory}")
         return card
-    if place.location.startswith(("http:", "https:")):
+    if place.protocol in ("http", "https"):
         raise InputError(
             f"{place}: a web server is only read",
             fix="Push to the directory that it serves, or to a bucket: s3://bucket/prefix",

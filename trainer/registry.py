@@ -63,7 +63,7 @@ class Registry:
         if not self.directory.is_dir():
             return []
         names = [path.name for path in self.directory.iterdir() if (path / "card.json").is_file()]
-        return sorted((n for n in names if is_version(n)), key=lambda n: int(n.split("-")[0]))
+        return sorted((n for n in names if is_version(n)), key=lambda n: (int(n.split("-")[0]), n))
 
     def latest(self) -> str | None:
         """The version in use, None before the first promotion."""

@@ -65,13 +65,18 @@ class Place:
     def __init__(self, location: str | Path, patience: Patience | None = None) -> None:
         self.patience = patience or Patience()
         self.location = str(location)
-        if isinstance(location, Path) or not _URL.match(location):
-            self.location = f"file://{Path(location).absolute()}"
-        self._protocol = self.location.partition(":")[0].lower()
+        self.protocol = "file"
+        if not isinstance(location, Path) and _URL.match(location):
+            self.protocol = location.partition(":")[0].lower()
+        if self.protocol in ("file", "local"):
+            # A path may hold what would mean something in a URL.
+            self._root = str(Path(self.location.partition("://")[2] or self.location).absolute())
+            self._fs: Any = fsspec.filesystem("file")
+            return
         try:
             self._fs, self._root = fsspec.core.url_to_fs(self.location, **self._options())
         except ImportError as error:
-            package = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}.get(self._protocol)
+            package = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}.get(self.protocol)
             fix = f"`pip install {package}`" if package else str(error)
             raise MissingProgramError(f"{self}: its driver is not installed", fix=fix) from error
         except ValueError as error:
@@ -83,15 +88,15 @@ class Place:
     @property
     def path(self) -> Path | None:
         """Where it is, if it is on this machine."""
-        return Path(self._root) if self._protocol in ("file", "local") else None
+        return Path(self._root) if self.protocol in ("file", "local") else None
 
     def __str__(self) -> str:
         return self.shown()
 
     def shown(self, name: str = "") -> str:
         """The address of a file for messages: without a password or a signature."""
-        if self._protocol in ("file", "local"):
-            return str(Path(self.location.removeprefix("file://"), name))
+        if self.path is not None:
+            return str(self.path / name)
         parts = urlsplit(self.location)
         host = parts.netloc.rpartition("@")[2]
         return f"{parts.scheme}://{host}{_joined(parts.path, name)}"
@@ -114,7 +119,7 @@ class Place:
         address = self._address(name)
 
         def put() -> None:
-            if self._protocol not in _BUCKETS:
+            if self.protocol not in _BUCKETS:
                 self._fs.makedirs(address.rpartition("/")[0], exist_ok=True)
             self._fs.pipe_file(address, data)
 
@@ -168,7 +173,7 @@ class Place:
         return failure
 
     def _address(self, name: str) -> str:
-        if self._protocol in _WEB:
+        if self.protocol in _WEB:
             parts = urlsplit(str(self._root))
             return urlunsplit((parts.scheme, parts.netloc, _joined(parts.path, name), parts.query, ""))
         return _joined(str(self._root), name)
@@ -177,12 +182,12 @@ class Place:
         """Of the driver; those of other services come from its own environment variables."""
         options: dict[str, Any] = {"skip_instance_cache": True}
         wait = self.patience
-        if self._protocol in _WEB:
+        if self.protocol in _WEB:
             from aiohttp import ClientTimeout
 
             timeout = ClientTimeout(total=None, sock_connect=wait.connect_s, sock_read=wait.read_s)
             return {**options, "client_kwargs": {"timeout": timeout, "trust_env": True}}
-        if self._protocol in ("s3", "s3a"):
+        if self.protocol in ("s3", "s3a"):
             timeouts = {"connect_timeout": wait.connect_s, "read_timeout": wait.read_s}
             return {**options, "use_listings_cache": False, "config_kwargs": timeouts}
         return options

@@ -7,12 +7,13 @@ the kernel lets go of a dead process's lock, and what nobody locks is nobody's.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from farm.errors import CheckpointError
@@ -36,21 +37,32 @@ def staged(directory: Path) -> Iterator[Path]:
             os.close(lock)
 
 
-def publish(staging: Path, target: Path) -> None:
-    """Give a staged directory its name; what has that name already is removed.
+def publish(staging: Path, target: Path, *, is_whole: Callable[[], bool] = lambda: False) -> None:
+    """Give a staged directory its name; what has that name already is removed, unless ``is_whole()``.
 
     Raises CheckpointError where the disk refuses; then nothing has changed.
     """
     with disk_errors(target.parent):
         staging.chmod(0o755)
         sync(staging)
-        if target.exists():
-            with staged(target.parent) as aside:
+        while not _renamed(staging, target):
+            if is_whole():
+                return
+            # Somebody else may have done so meanwhile, and come again too.
+            with staged(target.parent) as aside, contextlib.suppress(FileNotFoundError):
                 target.rename(aside / "old")
-                staging.rename(target)
-        else:
-            staging.rename(target)
         sync(target.parent)
+
+
+def _renamed(staging: Path, target: Path) -> bool:
+    """False where a directory with something in it has that name."""
+    try:
+        staging.rename(target)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            return False
+        raise
+    return True
 
 
 def write_synced(path: Path, data: bytes) -> None:
@@ -76,32 +88,33 @@ def clear_stale(directory: Path) -> None:
         with contextlib.suppress(OSError):
             lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
             try:
-                if _free(lock):
+                is_old = time.time() - os.fstat(lock).st_mtime > _STALE_AFTER_S
+                if _free(lock, or_else=is_old):
                     shutil.rmtree(path, ignore_errors=True)
             finally:
                 os.close(lock)
 
 
-def _free(lock: int) -> bool:
+def _free(lock: int, *, or_else: bool) -> bool:
+    """Whether a directory was nobody's and is locked now; ``or_else``: where there are no locks."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:
-        return time.time() - os.fstat(lock).st_mtime > _STALE_AFTER_S
+        return or_else
     return True
 
 
 def _locked_directory(directory: Path) -> tuple[Path, int]:
+    # Somebody who clears up may take it for a dead one's before it is locked; then there is another.
     while True:
         path = Path(tempfile.mkdtemp(dir=directory, prefix=_PREFIX))
-        lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        with contextlib.suppress(OSError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Somebody who cleared up may have taken it for a dead one's before it was locked.
-        if path.is_dir():
-            return path, lock
-        os.close(lock)
+        with contextlib.suppress(FileNotFoundError):
+            lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            if _free(lock, or_else=True) and path.is_dir():
+                return path, lock
+            os.close(lock)
 
 
 @contextlib.contextmanager

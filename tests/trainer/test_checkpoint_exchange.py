@@ -102,6 +102,34 @@ def test_what_is_here_already_is_not_fetched_again_and_what_is_damaged_is_mended
     assert sorted(p.name for p in here.directory.iterdir()) == sorted([version, "latest", "history.jsonl"])
 
 
+def test_pulls_at_the_same_time_all_succeed(origin, here):
+    failed = []
+
+    def one() -> None:
+        try:
+            pull(here, origin.directory)
+        except Exception as error:  # noqa: BLE001 - of a thread, told below
+            failed.append(error)
+
+    threads = [threading.Thread(target=one) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert_same(origin, here, origin.latest())
+    assert not [path for path in here.directory.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("name", ["with space", "a::b", "50%", "what?", "#1", "http:"])
+def test_directories_of_any_name_are_read(name, origin, here, tmp_path):
+    odd = tmp_path / name
+    odd.mkdir()
+    origin.directory.rename(odd / "checkpoints")
+    assert pull(here, str(odd / "checkpoints")).version == here.latest()
+    assert pull(Registry(tmp_path / "two"), odd / "checkpoints").version == here.latest()
+
+
 def test_a_farms_own_model_is_not_replaced_unasked(origin, here, small_config):
     (own,) = write_versions(here, small_config, 1)
     here.promote(own)
