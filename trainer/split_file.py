@@ -20,14 +20,14 @@ Guaranteed, for every crystal that the rule is made with:
 Not guaranteed from ids alone: a test material that is not at hand yet takes no polymorph of its own out of
 what is learnt from. Make the rule anew from all crystals whenever some are added (a refit does): its hash
 changes when a composition changes sides, and no base or score is carried over then. With ``compositions``
-of all ids in the file nothing ever changes sides.
+of all ids in the file nothing ever changes sides: `farm train split` adds them from structure files.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import gcd
 from pathlib import Path
@@ -69,6 +69,19 @@ def rule_from_file(
         validation_compositions=tuple(sorted(validation)),
         train_compositions=tuple(sorted(known["train"] - known["test"] - validation)),
     )
+
+
+def with_compositions(path: Path, crystals: Iterable[Crystal]) -> dict[str, Any]:
+    """A file of ids as a document, with the composition of each that is among ``crystals`` or in the file.
+
+    Crystals in no list are left out. Raises InputError for a file that is no split.
+    """
+    lists, compositions = _read(path)
+    listed = {i for ids in lists.values() for i in ids}
+    for crystal in crystals:
+        if crystal.material_id in listed:
+            compositions[crystal.material_id] = composition_key(crystal)
+    return {**lists, "compositions": dict(sorted(compositions.items()))}
 
 
 def _read(path: Path) -> tuple[dict[str, list[str]], dict[str, str]]:

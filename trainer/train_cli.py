@@ -5,89 +5,24 @@ Torch is loaded only when they run.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from farm.console import echo_json, settings_of
-from farm.errors import InputError
+from trainer.train_options import (
+    ARCHITECTURES,
+    PLAN_OPTIONS,
+    PUBLISHED,
+    RUN_OPTIONS,
+    SPECTRUM_OPTIONS,
+    TRANSFER_OPTIONS,
+    with_options,
+)
 
 if TYPE_CHECKING:
-    from trainer.dataset import Dataset
-    from trainer.network import SpectrumNetwork
-    from trainer.split import SplitRule
-    from trainer.trial_plan import Kind, TrialPlan
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-_FILE = click.Path(path_type=Path, dir_okay=False)
-_ARCHITECTURES = ("oscillators", "optimate")
-_PARTS = ("embedding", "attention", "head")
-# What is not a value of the plan.
-_NOT_CHANGES = (
-    "architecture",
-    "published",
-    "freeze",
-    "base",
-    "split",
-    "resume",
-    "folds",
-    "search",
-    "study",
-)
-
-_PLAN_OPTIONS = (
-    click.option("--epochs", type=click.IntRange(min=1), help="At most (default: that of the refits)."),
-    click.option("--lr", type=click.FloatRange(min=0, min_open=True), help="Step of Adam, at its largest."),
-    click.option("--weight-decay", type=click.FloatRange(min=0), help="Of Adam, or AdamW for oscillators."),
-    click.option("--batch-size", type=click.IntRange(min=2), help="Materials a step."),
-)
-_RUN_OPTIONS = (
-    click.option(
-        "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of weights and order."
-    ),
-    click.option("--device", default="cpu", show_default=True, help="cpu or cuda."),
-    click.option("--threads", type=click.IntRange(min=1), help="CPU threads of torch."),
-    click.option("--split", type=_FILE, help='Ids in a file: {"train": [], "validation": [], "test": []}.'),
-    click.option("--resume", type=_FILE, help="Note here how far it is; with the same command it goes on."),
-    click.option("--folds", type=click.IntRange(min=2), help="Cross-validate by composition."),
-    click.option("--search", type=click.IntRange(min=1), help="Try so many recipes, judged on folds."),
-    click.option("--study", type=_FILE, help="Keep what --search has tried in a file, and go on from it."),
-    click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout."),
-)
-_SPECTRUM_OPTIONS = (
-    click.option(
-        "--architecture", type=click.Choice(_ARCHITECTURES), help="Default: oscillators, as in the refits."
-    ),
-    click.option("--loss", type=click.Choice(["l1", "similarity"]), help="l1 is the published one."),
-    click.option(
-        "--dropout", type=click.FloatRange(min=0, max=1, max_open=True), help="Of the oscillators' head."
-    ),
-)
-_PUBLISHED = click.option("--published", is_flag=True, help="The published recipe, and network.")
-_TRANSFER_OPTIONS = (
-    _PUBLISHED,
-    click.option(
-        "--freeze",
-        type=click.Choice([*_PARTS, "none"]),
-        multiple=True,
-        help="A part of the network that stays that of the base; may be repeated.",
-    ),
-    click.option(
-        "--base", metavar="VERSION|PATH", help="Start from the IPA model of this checkpoint, fit none."
-    ),
-)
-
-
-def _with(*options: Callable[[F], F]) -> Callable[[F], F]:
-    def add(function: F) -> F:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return add
+    from trainer.trial_plan import Kind
 
 
 @click.group()
@@ -107,7 +42,7 @@ def train() -> None:
 
 
 @train.command()
-@_with(*_SPECTRUM_OPTIONS, *_PLAN_OPTIONS, *_RUN_OPTIONS)
+@with_options(*SPECTRUM_OPTIONS, *PLAN_OPTIONS, *RUN_OPTIONS)
 @click.pass_context
 def base(ctx: click.Context, /, **given: Any) -> None:
     """Learn IPA spectra: what a transfer starts from.
@@ -120,7 +55,7 @@ def base(ctx: click.Context, /, **given: Any) -> None:
 
 
 @train.command()
-@_with(*_SPECTRUM_OPTIONS, *_TRANSFER_OPTIONS, *_PLAN_OPTIONS, *_RUN_OPTIONS)
+@with_options(*SPECTRUM_OPTIONS, *TRANSFER_OPTIONS, *PLAN_OPTIONS, *RUN_OPTIONS)
 @click.pass_context
 def transfer(ctx: click.Context, /, **given: Any) -> None:
     """Learn RPA spectra from an IPA base, which is fitted first.
@@ -137,7 +72,7 @@ def transfer(ctx: click.Context, /, **given: Any) -> None:
 
 
 @train.command()
-@_with(*_SPECTRUM_OPTIONS, *_PLAN_OPTIONS, *_RUN_OPTIONS)
+@with_options(*SPECTRUM_OPTIONS, *PLAN_OPTIONS, *RUN_OPTIONS)
 @click.pass_context
 def direct(ctx: click.Context, /, **given: Any) -> None:
     """Learn RPA spectra from nothing.
@@ -150,7 +85,7 @@ def direct(ctx: click.Context, /, **given: Any) -> None:
 
 
 @train.command()
-@_with(_PUBLISHED, *_PLAN_OPTIONS, *_RUN_OPTIONS)
+@with_options(PUBLISHED, *PLAN_OPTIONS, *RUN_OPTIONS)
 @click.pass_context
 def similarity(ctx: click.Context, /, **given: Any) -> None:
     """Learn how similar the RPA and IPA spectra of a material are: SC[RPA; IPA], one number.
@@ -165,7 +100,7 @@ def similarity(ctx: click.Context, /, **given: Any) -> None:
 
 @train.command()
 @click.option(
-    "--architecture", type=click.Choice(_ARCHITECTURES), default=_ARCHITECTURES[0], show_default=True
+    "--architecture", type=click.Choice(ARCHITECTURES), default=ARCHITECTURES[0], show_default=True
 )
 @click.option("--sizes", default="30,100,300,all", show_default=True, help="Materials to learn from.")
 @click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="How many.")
@@ -221,6 +156,35 @@ def curve(
         say_curve(document)
 
 
+@train.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
+def split(file: Path, sources: tuple[Path, ...]) -> None:
+    """Write FILE, lists of ids, with the compositions of these ids; SOURCES are files of structures.
+
+    A split by composition that is made from ids alone knows those at hand only. With compositions it is
+    final from the start, whatever the store comes to hold.
+
+    \b
+    farm train split optimate_splits.json alexandria_*.json.bz2 > split.json
+    farm train transfer --split split.json
+    """
+    from farm.crystal import Crystal
+    from farm.sources import read_source
+    from trainer.split_file import with_compositions
+
+    read = (item for source in sources for item in read_source(source))
+    document = with_compositions(file, (item for item in read if isinstance(item, Crystal)))
+    known = document["compositions"]
+    counts = [
+        f"{sum(i in known for i in ids)} of {len(ids)} {name}"
+        for name, ids in document.items()
+        if name != "compositions"
+    ]
+    click.echo(f"farm: compositions known of {', '.join(counts)} ids", err=True)
+    echo_json(document)
+
+
 def _numbers(text: str, option: str, *, word: str = "") -> list[int | None]:
     """Whole numbers from 1 on, with commas between; None for ``word``."""
     found: list[int | None] = []
@@ -236,129 +200,7 @@ def _numbers(text: str, option: str, *, word: str = "") -> list[int | None]:
 
 
 def _run(ctx: click.Context, kind: Kind, given: dict[str, Any]) -> None:
-    """One fit, one a fold, or a search."""
-    from trainer.dataset import load_dataset
-    from trainer.train_output import say_folds, say_search, say_trial, tried_line
-    from trainer.train_progress import search_watcher, show_step, shown
-    from trainer.trial import cross_validate, trial
+    # Torch and all that stands on it.
+    from trainer.train_run import run
 
-    _check_together(given)
-    as_json = given.pop("as_json")
-    plan = _plan(kind, given)
-    dataset = load_dataset(settings_of(ctx).store_path)
-    rule, start = _rule(given["split"], dataset), None
-    if given.get("base") is not None:
-        plan, start = _start(ctx, given["base"], plan, dataset, rule)
-    with shown(plain=as_json) as show:
-        if given["search"] is not None:
-            from trainer.search import DEFAULT_FOLDS, search
-
-            document = search(
-                dataset,
-                plan,
-                given["search"],
-                n_folds=given["folds"] or DEFAULT_FOLDS,
-                rule=rule,
-                study_file=given["study"],
-                on_trial=lambda tried: click.echo(tried_line(tried), err=True),
-                on_progress=search_watcher(show, given["search"]),
-            )
-        elif given["folds"] is not None:
-            document = cross_validate(
-                dataset, plan, given["folds"], rule=rule, on_progress=lambda step: show_step(show, step)
-            )
-        else:
-            document = trial(
-                dataset,
-                plan,
-                rule=rule,
-                start=start,
-                on_progress=lambda step: show_step(show, step),
-                resume_from=given["resume"],
-            )
-    if given["search"] is not None:
-        document["command"] = _command(kind, given, document["best"])
-    if as_json:
-        echo_json(document)
-    elif given["search"] is not None:
-        say_search(document)
-    elif given["folds"] is not None:
-        say_folds(document)
-    else:
-        say_trial(document)
-
-
-def _check_together(given: dict[str, Any]) -> None:
-    many = "--search" if given["search"] is not None else "--folds" if given["folds"] is not None else None
-    if many and given["resume"] is not None:
-        raise click.UsageError(
-            f"--resume is of one fit, {many} makes several; a search goes on with --study"
-        )
-    if many and given.get("base") is not None:
-        raise click.UsageError(f"--base with {many}: that model has seen what the folds are measured on")
-    if given["study"] is not None and given["search"] is None:
-        raise click.UsageError("--study goes with --search")
-    if "none" in given.get("freeze", ()) and len(given["freeze"]) > 1:
-        raise click.UsageError("--freeze none goes with no other part")
-
-
-def _plan(kind: Kind, given: dict[str, Any]) -> TrialPlan:
-    from trainer.trial_plan import trial_plan
-
-    changes = {
-        name: value for name, value in given.items() if name not in _NOT_CHANGES and value is not None
-    }
-    if frozen := tuple(part for part in given.get("freeze", ()) if part != "none"):
-        changes["frozen"] = frozen
-    published = given.get("published", False)
-    # What was published was published of one network.
-    architecture = given.get("architecture") or ("optimate" if published else "oscillators")
-    return trial_plan(kind, architecture=architecture, published=published, changes=changes)
-
-
-def _rule(path: Path | None, dataset: Dataset) -> SplitRule:
-    from trainer.split import DEFAULT_RULE
-    from trainer.split_file import rule_from_file
-
-    return DEFAULT_RULE if path is None else rule_from_file(path, dataset.crystals)
-
-
-def _start(
-    ctx: click.Context, reference: str, plan: TrialPlan, dataset: Dataset, rule: SplitRule
-) -> tuple[TrialPlan, SpectrumNetwork]:
-    """The IPA model of a checkpoint, and the plan for its widths."""
-    from trainer.registry import Registry
-    from trainer.trial_plan import starting_from
-
-    model, card = Registry(settings_of(ctx).checkpoints_dir).load(reference, "ipa")
-    if (n := model.config.n_energies) != dataset.energies_ev.size:
-        raise InputError(
-            f"{card.version} predicts {n} energies, the store holds {dataset.energies_ev.size}",
-            fix="Start from a checkpoint of the same grid",
-        )
-    if card.split.get("hash") != rule.hash:
-        click.echo(
-            f"farm: {card.version} was fitted under another split and may have seen IPA spectra of what is "
-            "held out here; --split FILE holds out what its authors did",
-            err=True,
-        )
-    return starting_from(plan, model.config), model
-
-
-def _command(kind: Kind, given: dict[str, Any], best: dict[str, Any]) -> str:
-    """The line that makes the best fit of a search, to be measured on the held-out materials."""
-    words = ["farm", "train", kind]
-    skipped = ("folds", "search", "study", "resume")
-    for name, value in {**given, **best}.items():
-        if name in skipped or value is None or value == () or value is False:
-            continue
-        if kind == "similarity" and name == "architecture":
-            continue
-        option = f"--{name.replace('_', '-')}"
-        if value is True:
-            words.append(option)
-        elif isinstance(value, tuple):
-            words += [word for part in value for word in (option, part)]
-        else:
-            words += [option, f"{value:g}" if isinstance(value, float) else str(value)]
-    return " ".join(words)
+    run(ctx, kind, given)

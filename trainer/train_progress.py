@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from farm.console import duration, screen
-from trainer.trial import Step
+from trainer.trial_fit import Step
 
 # (what runs, the part of it that is done, numbers to look at)
 Show = Callable[[str, float, str], None]

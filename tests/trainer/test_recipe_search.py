@@ -12,7 +12,8 @@ import pytest
 from farm.errors import InputError, MissingProgramError
 from trainer.dataset import build_dataset
 from trainer.oscillators import OscillatorConfig
-from trainer.search import BATCH_SIZES, changed, search
+from trainer.search import search
+from trainer.search_study import BATCH_SIZES, changed
 from trainer.split import split_crystals
 from trainer.trial_plan import trial_plan
 

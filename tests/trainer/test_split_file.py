@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
 from farm.errors import InputError
-from trainer.split import DEFAULT_RULE, composition_key, split_crystals
-from trainer.split_file import rule_from_file
+from trainer.split import DEFAULT_RULE, SplitRule, composition_key, split_crystals
+from trainer.split_file import rule_from_file, with_compositions
 
 
 @pytest.fixture
@@ -89,6 +89,28 @@ def test_compositions_in_the_file_make_the_rule_final(tmp_path, crystals, polymo
     assert rule == rule_from_file(path, polymorphs)
     split = split_crystals(polymorphs, rule)
     assert ids_of(polymorphs, split.held_out) == {f"{name}-2" for name in ids[:8]}
+
+
+def test_compositions_are_added_to_lists_of_ids(tmp_path, crystals, polymorphs):
+    ids = [crystal.material_id for crystal in crystals]
+    path = written(tmp_path, train=ids[8:], val=["elsewhere"], test=ids[:8], compositions={ids[0]: "XeF2"})
+    document = with_compositions(path, [*crystals[1:], *polymorphs])
+    assert set(document["compositions"]) == set(ids)
+    assert (document["compositions"][ids[0]], document["validation"]) == ("F2Xe1", ["elsewhere"])
+    full = tmp_path / "full.json"
+    full.write_text(json.dumps(document))
+    # What it says is what the crystals say.
+    assert rule_from_file(full) == rule_from_file(path, crystals[1:])
+
+
+def test_a_card_gives_the_rule_back(tmp_path, crystals):
+    path = written(tmp_path, test=[crystals[0].material_id], train=[crystals[1].material_id])
+    rule = rule_from_file(path, crystals)
+    split = json.loads(json.dumps({"hash": rule.hash, **asdict(rule), "materials": ["x"]}))
+    assert SplitRule.from_dict(split) == rule
+    assert SplitRule.from_dict({"salt": "a", "held_out_share": 0.5}) == SplitRule(
+        salt="a", held_out_share=0.5
+    )
 
 
 def test_hash_changes_when_a_composition_changes_sides_and_only_then(tmp_path, crystals):

@@ -13,10 +13,12 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from farm.crystal import Crystal
 from farm.errors import InputError
 from farm.job import Engine, Outcome
 from farm.protocol import Protocol
 from farm.result import LadderStep, Result
+from farm.sources import read_source
 from farm.store import StoreWriter
 from trainer.architectures import ARCHITECTURES
 from trainer.freezing import PARTS
@@ -29,7 +31,7 @@ from trainer.report.curve_file import read_curve
 from trainer.split import DEFAULT_RULE, composition_key
 from trainer.train_cli import train
 from trainer.train_progress import Bars, Lines, curve_watcher, search_watcher
-from trainer.trial import Step
+from trainer.trial_fit import Step
 
 SMALL = OptiMateConfig(embedding=(8,), attention=((8, 2),), output=(16,), n_energies=41)
 
@@ -200,6 +202,25 @@ def test_a_split_from_a_file_and_a_base_from_a_checkpoint(home, tmp_path, datase
     assert by_file["n_held_out"] == by_rule["n_held_out"] + 6
     result = run("transfer", "--base", report.version, "--epochs", 1, "--split", path)
     assert "another split" in result.stderr
+
+
+@pytest.mark.usefixtures("home")
+def test_a_split_is_completed_from_structure_files(tmp_path, rock_salt):
+    sources = tmp_path / "structures"
+    sources.mkdir()
+    for cation, anion in (("Mg", "O"), ("Li", "F"), ("K", "Cl")):
+        cif = rock_salt(cation, anion).to_structure().to(fmt="cif")
+        (sources / f"{cation}{anion}.cif").write_text(cif)
+    (sources / "broken.cif").write_text("data_nothing\n")
+    crystals = [item for item in read_source(sources) if isinstance(item, Crystal)]
+    found = {crystal.formula: crystal.material_id for crystal in crystals}
+    path = tmp_path / "split.json"
+    path.write_text(json.dumps({"train": [found["LiF"], "elsewhere"], "test": [found["MgO"]]}))
+    result = run("split", path, sources)
+    assert json.loads(result.stdout)["compositions"] == {found["LiF"]: "F1Li1", found["MgO"]: "Mg1O1"}
+    assert "1 of 2 train, 0 of 0 validation, 1 of 1 test ids" in result.stderr
+    path.write_text(result.stdout)
+    assert document_of("direct", "--epochs", 1, "--split", path)["split"]["n_held_out"] > 0
 
 
 @pytest.mark.usefixtures("home")

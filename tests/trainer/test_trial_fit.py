@@ -16,7 +16,8 @@ from trainer.oscillators import OscillatorConfig
 from trainer.plan import PUBLISHED_SIMILARITY, PUBLISHED_TRANSFER
 from trainer.recipes import FROM_SCRATCH
 from trainer.split import DEFAULT_RULE, SplitRule, composition_key, split_crystals
-from trainer.trial import cross_validate, fold_data, judged_split, trial, trial_data
+from trainer.trial import cross_validate, fold_data, trial, trial_data
+from trainer.trial_fit import judged_split
 from trainer.trial_plan import KINDS, starting_from, trial_plan
 
 FAST = {"epochs": 4, "lr": 1e-2, "threads": 1}

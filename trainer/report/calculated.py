@@ -49,7 +49,7 @@ def _groups(dataset: Dataset, card: Card | None) -> NDArray[np.int64]:
     if card is None or not {"salt", "held_out_share"} <= set(card.split):
         return np.full(len(dataset), int(Group.UNKNOWN), dtype=np.int64)
     measured = {str(record["material"]) for record in card.held_out}
-    rule = SplitRule(salt=card.split["salt"], held_out_share=card.split["held_out_share"])
+    rule = SplitRule.from_dict(card.split)
     groups = [
         Group.HELD_OUT
         if crystal.material_id in measured
