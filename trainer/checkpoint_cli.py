@@ -106,6 +106,8 @@ def promote(ctx: click.Context, version: str) -> None:
 def rollback(ctx: click.Context) -> None:
     """Back to the version from which the latest was made.
 
+    From one that was imported or pulled, to what was in use before it.
+
     \b
     farm checkpoints rollback
     """

@@ -105,7 +105,10 @@ class Place:
         """Copy a file of at most ``limit`` bytes. Raises CheckpointError naming its address."""
         found = self._fetch(name, to, limit, on_bytes)
         if isinstance(found, Missing):
-            raise CheckpointError(f"{self.shown(name)}: {found.reason}")
+            raise CheckpointError(
+                f"{self.shown(name)}: {found.reason}",
+                fix="It is incomplete there: tell who keeps it, or take another with `farm pull --version`",
+            )
 
     def read(self, name: str, *, limit: int) -> bytes | Missing:
         """The bytes of a small file. Raises CheckpointError for all but its absence."""

@@ -200,6 +200,16 @@ def test_altered_bytes_are_refused(origin, here):
     assert_untouched(here)
 
 
+def test_a_checkpoint_without_its_weights_is_refused(origin, here):
+    (origin.path() / "rpa.safetensors").unlink()
+    with serving(origin.directory) as (url, _):
+        for place in (url, origin.directory):
+            with pytest.raises(CheckpointError, match=r"rpa\.safetensors: not found") as error:
+                pull(here, place, patience=HASTY)
+            assert "incomplete" in error.value.fix
+    assert_untouched(here)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
