@@ -15,6 +15,7 @@ from trainer.architectures import new_model
 from trainer.card import verify
 from trainer.dataset import build_dataset
 from trainer.metrics import score_ipa_as_rpa, score_model, summarise
+from trainer.oscillators import OscillatorConfig
 from trainer.plan import FitPlan
 from trainer.recipes import FROM_SCRATCH, RefitPlan, default_plan
 from trainer.refit import RefitOutcome, refit_dataset, request_hash
@@ -211,3 +212,46 @@ def test_default_plan_runs_where_it_can():
     plan = default_plan("optimate")
     assert plan.base.device == plan.transfer.device == ("cuda" if torch.cuda.is_available() else "cpu")
     assert plan.base.recipe == FROM_SCRATCH.recipe
+
+
+def test_base_learns_from_ipa_alone_and_the_transfer_from_both(dataset_of, registry, plan):
+    whole = dataset_of(60)
+    rows = [row if n % 2 else replace(row, rpa_eps_imag=None) for n, row in enumerate(whole.rows)]
+    report = refit_dataset(build_dataset(rows, whole.energies_ev), registry, now=NOW, plan=plan)
+    assert report.outcome is RefitOutcome.PROMOTED
+    card = verify(registry.path())
+    assert (card.dataset["n_ipa"], card.dataset["n_rows"]) == (60, 30)
+    held_out = split_crystals(whole.crystals).held_out
+    assert card.base["n_materials"] == 60 - held_out.size
+    assert card.transfer["n_materials"] == card.n_train < card.base["n_materials"]
+    # Nothing that is held out at RPA was seen by the base either.
+    measured = {record["material"] for record in card.held_out}
+    assert measured == {whole.rows[i].material_id for i in held_out if i % 2}
+
+
+def test_ipa_alone_waits_for_rpa(dataset_of, registry, plan):
+    rows = [replace(row, rpa_eps_imag=None) for row in dataset_of(30).rows]
+    report = refit_dataset(build_dataset(rows, energy_grid_ev(41)), registry, now=NOW, plan=plan)
+    assert (report.outcome, report.n_missing) == (RefitOutcome.WAITING, 6)
+    assert "6 more RPA spectra" in report.message
+
+
+def test_oscillators_are_fitted_with_directions_and_say_how_sure_they_are(dataset_of, registry):
+    quick = FitPlan(epochs=8, lr=3e-3, loss="similarity", keep="last", every=2, threads=1)
+    config = OscillatorConfig(width=16, layers=1, heads=2, hidden=(32,), n_oscillators=40, n_energies=41)
+    plan = RefitPlan(
+        base=quick,
+        transfer=quick,
+        similarity=None,
+        members=3,
+        model=config,
+        rule=SplitRule(validation_share=0.3),
+    )
+    refit_dataset(dataset_of(60), registry, now=NOW, plan=plan)
+    model, card = registry.load()
+    assert model.has_directions
+    assert len(model.members) == card.uncertainty["members"] == 3
+    assert card.uncertainty["calibration"]["n"] >= 8
+    assert 0.0 < card.uncertainty["held_out"]["point_error"] < 0.5
+    weights = [member.strengths.weight for member in model.members]
+    assert not torch.equal(weights[0], weights[1])

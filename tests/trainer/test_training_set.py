@@ -37,6 +37,12 @@ def make_result(row, *, protocol=PROTOCOL, **changes) -> Result:
     return replace(result, **changes)
 
 
+def ipa_result(row, protocol=PROTOCOL) -> Result:
+    """The same calculation without local fields."""
+    whole = make_result(row, protocol=protocol.ipa_only())
+    return replace(whole, ladder=whole.ladder[:1], gmax_converged_mry=(None, None, None))
+
+
 @pytest.fixture
 def rows(dataset_of):
     return dataset_of(8).rows
@@ -126,3 +132,25 @@ def test_nothing_is_a_dataset_too():
     dataset = build_dataset([])
     assert len(dataset) == 0
     assert dataset.ipa.shape == (0, 2001)
+
+
+def test_ipa_alone_teaches_the_base(tmp_path, rows):
+    both, alone = rows[:5], rows[5:]
+    # Of a material that has both, IPA alone adds nothing; under another protocol it is something else.
+    other = replace(alone[0], crystal=replace(alone[0].crystal, material_id="other"))
+    written = [ipa_result(row) for row in (*alone, both[0])] + [ipa_result(other, OTHER)]
+    write(tmp_path / "s.h5", [*(make_result(row) for row in both), *written])
+    dataset = load_dataset(tmp_path / "s.h5")
+    assert [row.material_id for row in dataset.rows] == [row.material_id for row in rows]
+    assert [row.material_id for row in dataset.with_rpa.rows] == [row.material_id for row in both]
+    with pytest.raises(InputError, match="3 materials have no RPA"):
+        _ = dataset.rpa
+    assert dataset.hash != dataset.with_rpa.hash
+    with open_store(tmp_path / "s.h5") as store:
+        assert len(choose_rows(store.rows())) == 5
+
+
+def test_a_store_of_ipa_alone_is_all_base(tmp_path, rows):
+    write(tmp_path / "s.h5", [ipa_result(row) for row in rows])
+    dataset = load_dataset(tmp_path / "s.h5")
+    assert (len(dataset), len(dataset.with_rpa)) == (len(rows), 0)
