@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ _NETWORKS: dict[str, tuple[type[NetworkConfig], type[SpectrumNetwork]]] = {
     OscillatorConfig.architecture: (OscillatorConfig, OscillatorNet),
 }
 ARCHITECTURES = tuple(_NETWORKS)
+_MEMBER = re.compile(r"members\.[0-9]{1,4}\.")
 
 
 def config_from_dict(data: Mapping[str, Any]) -> NetworkConfig:
@@ -45,11 +47,26 @@ def model_of(config: NetworkConfig, weights: Mapping[str, Tensor]) -> SpectrumNe
 
     Raises RuntimeError where they do not fit the configuration.
     """
+    _require_fit(config, weights)
     numbers = {int(name.split(".")[1]) for name in weights if name.startswith("members.")}
     members = [build(config) for _ in range(len(numbers) or 1)]
     model = Ensemble(members) if numbers else members[0]
     model.load_state_dict(dict(weights))
     return model
+
+
+def _require_fit(config: NetworkConfig, weights: Mapping[str, Tensor]) -> None:
+    """Before any memory is taken: widths come from a card, and a card may come from anywhere."""
+    with torch.device("meta"):
+        expected = {name: value.shape for name, value in build(config).state_dict().items()}
+    members: dict[str, dict[str, torch.Size]] = {}
+    for name, value in weights.items():
+        member, name_there = _MEMBER.match(name), name
+        if member is not None:
+            name_there = name[member.end() :]
+        members.setdefault(member[0] if member else "", {})[name_there] = value.shape
+    if any(shapes != expected for shapes in members.values()) or not members:
+        raise RuntimeError("names or shapes differ from those of the card")
 
 
 def new_model(config: NetworkConfig, seed: int) -> SpectrumNetwork:

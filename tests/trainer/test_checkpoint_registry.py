@@ -13,7 +13,8 @@ import torch
 from checkpoint_samples import make_card, write_versions
 
 from farm.errors import CheckpointError
-from trainer.architectures import new_model
+from trainer import architectures
+from trainer.architectures import build, new_model
 from trainer.card import read_card, verify
 from trainer.exchange import pull
 from trainer.graph import crystal_graph
@@ -133,6 +134,31 @@ def test_weights_of_another_architecture_are_refused(registry, small_config):
     card = registry.write({"rpa": new_model(small_config, 0)}, make_card(wider))
     with pytest.raises(CheckpointError, match="another architecture"):
         registry.load(card.version)
+
+
+def test_widths_of_another_model_are_refused_before_memory_is_taken(registry, small_config, monkeypatch):
+    wide = replace(small_config, output=(500, 500))
+    card = registry.write({"rpa": new_model(small_config, 0)}, make_card(wide))
+    built = []
+
+    def noting(config):
+        built.append(build(config))
+        return built[-1]
+
+    monkeypatch.setattr(architectures, "build", noting)
+    with pytest.raises(CheckpointError, match="another architecture"):
+        registry.load(card.version)
+    assert built
+    assert all(parameter.is_meta for model in built for parameter in model.parameters())
+
+
+def test_a_card_with_widths_that_are_none_is_refused(registry, small_config):
+    odd = {"embedding": ["x"], "attention": [], "output": 3, "n_energies": -1}
+    for name, value in odd.items():
+        changed = replace(make_card(small_config), model={**small_config.to_dict(), name: value})
+        card = registry.write({"rpa": new_model(small_config, 0)}, changed)
+        with pytest.raises(CheckpointError):
+            registry.load(card.version)
 
 
 def test_rollback_goes_to_the_parent_until_there_is_none(registry, written):
