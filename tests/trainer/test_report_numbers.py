@@ -15,9 +15,10 @@ from trainer.report.contents import Materials
 from trainer.report.curve import by_kind
 from trainer.report.curve_file import read_curve
 from trainer.report.examples import at_quantiles
+from trainer.report.facts import _verdict
 from trainer.report.parity import parities
 from trainer.report.payload import pack_spectra
-from trainer.report.similarity import by_cell_size, median_interval
+from trainer.report.similarity import by_cell_size, difference_interval, median_interval
 
 ENERGIES_EV = energy_grid_ev()
 
@@ -121,6 +122,20 @@ def test_interval_of_the_median_holds_it_narrows_and_is_always_the_same():
     assert many[1] - many[0] < 0.5 * (few[1] - few[0])
     assert many == median_interval(values)
     assert median_interval(values[:4]) is None
+
+
+def test_the_lead_calls_a_model_better_only_where_the_materials_tell():
+    rng = np.random.default_rng(5)
+    ipa = rng.uniform(0.5, 0.9, size=100)
+    better, worse = difference_interval(ipa + 0.1, ipa), difference_interval(ipa - 0.1, ipa)
+    assert better == pytest.approx((0.1, 0.1))
+    assert worse == pytest.approx((-0.1, -0.1))
+    low, high = difference_interval(rng.permutation(ipa), ipa)
+    assert low < 0 < high
+    assert _verdict(ipa + 0.1, ipa) == "the model is better, by 0.100 to 0.100"
+    assert _verdict(ipa - 0.1, ipa) == "the model is worse, by 0.100 to 0.100"
+    assert "cannot be told apart" in _verdict(rng.permutation(ipa), ipa)
+    assert "cannot be told apart" in _verdict([0.9, 0.9], [0.1, 0.1])
 
 
 def test_cells_of_five_atoms_and_more_stand_together():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from farm.spectrum import FloatArray
-from trainer.plot import COLOURS
+from trainer.plot import COLOURS, INK
 from trainer.report.contents import Materials
 from trainer.report.figure import Panel, Plate
 
@@ -30,7 +30,7 @@ def examples_plate(materials: Materials) -> Plate | None:
     if materials.sc is None or materials.predicted is None or not rows.size:
         return None
     chosen = [int(rows[i]) for i in at_quantiles(materials.sc[rows])]
-    band = " Shaded: uncertainty of the prediction." if materials.band is not None else ""
+    band = " Grey shade: 80 % interval of the prediction." if materials.band is not None else ""
     return Plate(
         name="examples",
         caption=(
@@ -65,7 +65,7 @@ def _draw(axis: Axes, materials: Materials, row: int) -> None:
     axis.plot(energies_ev, dashed, color=COLOURS["ipa"], ls="--", lw=1.1)
     if materials.band is not None:
         lower, upper = (edge[row, ::step] for edge in materials.band)
-        axis.fill_between(energies_ev, lower, upper, color=COLOURS["rpa"], alpha=0.25, lw=0)
+        axis.fill_between(energies_ev, lower, upper, color=INK, alpha=0.14, lw=0)
     axis.plot(energies_ev, line, color=COLOURS["rpa"], lw=1.4)
     axis.set(
         title=f"{materials.formulas[row]} · SC {materials.sc[row]:.3f}",

@@ -8,7 +8,7 @@ from typing import Any
 
 from trainer.card import Card
 from trainer.report.contents import Contents
-from trainer.report.similarity import median_interval
+from trainer.report.similarity import difference_interval, median_interval
 
 METRIC_NAMES = {
     "rpa": "RPA model against calculated RPA",
@@ -42,12 +42,20 @@ def lead(card: Card) -> str:
     mark = card.metrics.get("ipa_as_rpa", {}).get("median_sc")
     if mark is None or not card.held_out:
         return text
-    n_better = sum(float(r["sc"]) > float(r["sc_ipa_as_rpa"]) for r in card.held_out)
-    verdict = "better" if card.median_sc > mark else "not better yet"
+    own, ipa = ([float(record[name]) for record in card.held_out] for name in ("sc", "sc_ipa_as_rpa"))
+    n_better = sum(x > y for x, y in zip(own, ipa, strict=True))
     return (
-        f"{text} The calculated IPA spectrum, taken for the RPA one, reaches {mark:.3f}: by the median the "
-        f"model is {verdict}, and it is nearer for {n_better} of {len(card.held_out)} materials."
+        f"{text} The calculated IPA spectrum, taken for the RPA one, reaches {mark:.3f}: "
+        f"{_verdict(own, ipa)}, and the model is nearer for {n_better} of {len(own)}."
     )
+
+
+def _verdict(own: Sequence[float], ipa: Sequence[float]) -> str:
+    interval = difference_interval(own, ipa)
+    if interval is None or interval[0] <= 0.0 <= interval[1]:
+        return "these medians cannot be told apart on so few materials"
+    word, (least, most) = ("better" if interval[0] > 0.0 else "worse"), sorted(map(abs, interval))
+    return f"the model is {word}, by {least:.3f} to {most:.3f}"
 
 
 def metric_rows(card: Card) -> list[tuple[str, list[str]]]:

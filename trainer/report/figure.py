@@ -62,7 +62,7 @@ def panel_svg(panel: Panel) -> str:
     with rc_context({**STYLE, "svg.fonttype": "none"}):
         figure = _figure((panel,), columns=1)
         buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+        figure.savefig(buffer, format="svg", transparent=True)
     return _inline(buffer.getvalue(), panel)
 
 

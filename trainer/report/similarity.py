@@ -37,6 +37,20 @@ def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
     return float(low), float(high)
 
 
+def difference_interval(values: Sequence[float], others: Sequence[float]) -> tuple[float, float] | None:
+    """95 % interval of the difference of two medians over the same materials, in the order given.
+
+    As :func:`median_interval`, both medians on the same resampled materials.
+    """
+    if len(values) < _FEWEST:
+        return None
+    pair = np.array([values, others], dtype=np.float64)
+    rows = np.random.default_rng(0).integers(pair.shape[1], size=(_RESAMPLES, pair.shape[1]))
+    medians = np.median(pair[:, rows], axis=2)
+    low, high = np.percentile(medians[0] - medians[1], [2.5, 97.5])
+    return float(low), float(high)
+
+
 def by_cell_size(n_atoms: NDArray[np.int64], sc: FloatArray) -> dict[str, FloatArray]:
     """SC of the materials of each cell size: ``"1"``, ``"2"``, ... and ``"5+"`` for all larger."""
     found = {}
