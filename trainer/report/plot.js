@@ -25,13 +25,13 @@ const spectrumPlot = (() => {
       "M" + Array.from(values, (v, i) => `${x(i * energyStep).toFixed(1)} ${y((v / 255) * scale).toFixed(1)}`).join("L");
     const parts = [];
     for (const ev of ticks(end, 5)) {
-      parts.push(`<text x="${x(ev)}" y="${height - bottom + 15}" text-anchor="middle">${ev}</text>`);
+      parts.push(`<text x="${x(ev)}" y="${height - bottom + 14}" text-anchor="middle">${ev}</text>`);
     }
     for (const value of ticks(scale * 1.05, 4)) {
       parts.push(`<path d="M${left} ${y(value)}H${width - right}" stroke="var(--line)" stroke-width=".7"/>`);
       parts.push(`<text x="${left - 5}" y="${y(value) + 4}" text-anchor="end">${value}</text>`);
     }
-    parts.push(`<text x="${(left + width - right) / 2}" y="${height - 2}" text-anchor="middle">photon energy (eV)</text>`);
+    parts.push(`<text x="${(left + width - right) / 2}" y="${height - 4}" text-anchor="middle">photon energy (eV)</text>`);
     parts.push(`<path d="${path(spectra.rpa)}L${x(end)} ${y(0)}L${x(0)} ${y(0)}Z" fill="var(--rpa)" fill-opacity=".22"/>`);
     parts.push(`<path d="${path(spectra.ipa)}" fill="none" stroke="var(--ipa)" stroke-width="1.4" stroke-dasharray="5 3"/>`);
     if (spectra.predicted) {
