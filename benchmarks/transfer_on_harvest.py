@@ -8,7 +8,8 @@ networks share them. Printed for each network, mean and standard deviation over 
 transfer and direct fits at 30, 100 and all spectra, an ensemble of four, transfer on small cells only; and
 refits of a growing set, each from the base or each from the RPA model before. CPU seconds are user + system
 of one thread, of a transfer those after the base.
-``--out FILE`` notes each fit as a line of JSON while it runs.
+``--out FILE`` notes each fit as a line of JSON while it runs; with the same file it goes on with the
+seeds that are not whole there, and ``--seeds 0`` prints the tables of what it holds.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ SIZES = (30, 100)
 GROWING = (60, 120)
 CELLS = (2, 3)
 MEMBERS = 4
+LAST_FIT = f"transfer, <= {CELLS[-1]} atoms"
 
 
 def read_harvest(path: Path) -> Dataset:
@@ -85,6 +87,26 @@ class Notes:
     out: Path | None = None
     found: dict[tuple[str, str], list[dict[str, float]]] = field(default_factory=lambda: defaultdict(list))
 
+    def __post_init__(self) -> None:
+        if self.out is None or not self.out.is_file():
+            return
+        last = {}
+        for line in self.out.read_text().splitlines():
+            record = json.loads(line)
+            # Of a seed that was made again the later fits count.
+            last[record.pop("network"), record.pop("fit"), record["seed"]] = record
+        for (network, name, _), record in last.items():
+            self.found[network, name].append(record)
+
+    def is_whole(self, network: str, seed: int) -> bool:
+        """Whether all fits of a seed are there; what there is of one that is not is made again."""
+        whole = any(record["seed"] == seed for record in self.found[network, LAST_FIT])
+        if not whole:
+            for of, name in list(self.found):
+                if of == network:
+                    self.found[of, name] = [r for r in self.found[of, name] if r["seed"] != seed]
+        return whole
+
     def add(
         self, network: str, name: str, seed: int, n: int, scores: tuple[Score, ...], cpu_s: float
     ) -> None:
@@ -103,7 +125,7 @@ class Notes:
             f"\n{network:26s} {head[0]:>8s} {head[1]:>15s} {head[2]:>15s} {head[3]:>15s} {head[4]:>6s}"
         )
         for (of, name), records in self.found.items():
-            if of != network:
+            if of != network or not records:
                 continue
             columns = [spread([r[key] for r in records]) for key in ("median_sc", "mean_sc", "mse")]
             n, cpu_s = (fmean(r[key] for r in records) for key in ("n", "cpu_s"))
@@ -228,13 +250,15 @@ def main() -> None:
     for seed in range(arguments.seeds):
         data = data_of(dataset, seed_rule(seed))
         for architecture in arguments.architectures:
+            if notes.is_whole(architecture, seed):
+                continue
             plan = default_plan(architecture, device="cpu")
             if arguments.quick:
                 plan = replace(
                     plan, base=replace(plan.base, epochs=3), transfer=replace(plan.transfer, epochs=3)
                 )
             OneSeed(data, plan, seed, notes).run()
-    click.echo(f"{len(dataset)} materials, {arguments.seeds} seeds: mean +- standard deviation over seeds")
+    click.echo(f"{len(dataset)} materials: mean +- standard deviation over seeds")
     for architecture in arguments.architectures:
         notes.show(architecture)
         pairs = [(f"transfer on {n}", f"direct on {n}") for n in (*SIZES, "all")]
