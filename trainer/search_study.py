@@ -96,12 +96,15 @@ def open_study(optuna: Any, path: Path | None, plan: TrialPlan, question: str) -
         raise InputError(f"{path}: not a study: {error}", fix="Name a new file with --study") from error
     if asked is None:
         study.set_user_attr("question", question)
-        study.enqueue_trial(_first(plan))
     elif asked != question:
         raise InputError(
             f"{path}: holds a search over other materials or of another kind of fit",
             fix="Name a new file with --study",
         )
+    waiting = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,))
+    if not waiting and not finished_trials(optuna, study):
+        # Also where the first one was killed.
+        study.enqueue_trial(_first(plan))
     # A sampler draws from its seed on: gone on with, it must not draw the same again.
     study.sampler = optuna.samplers.TPESampler(seed=plan.fit.seed + 1000 * len(study.trials))
     found: Study = study

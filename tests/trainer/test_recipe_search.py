@@ -91,6 +91,7 @@ def test_a_trial_that_was_killed_counts_for_nothing(dataset_of, plan, tmp_path):
         search(dataset, plan, 2, n_folds=2, study_file=path, on_progress=kill)
     document = search(dataset, plan, 2, n_folds=2, study_file=path)
     assert document["n_trials"] == 2
+    assert document["trials"][0]["parameters"]["lr"] == plan.fit.lr
     assert all(trial["value"] is not None for trial in document["trials"])
 
 
