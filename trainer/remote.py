@@ -26,6 +26,7 @@ LOGGER = logging.getLogger(__name__)
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(?://|:)")
 _T = TypeVar("_T")
+_PLACES = "Give a directory, http(s)://..., s3://bucket/prefix or another URL of fsspec"
 _WEB = ("http", "https")
 _BUCKETS = ("s3", "s3a", "gs", "gcs", "abfs", "az", "adl", "oss", "memory")
 
@@ -74,16 +75,17 @@ class Place:
             self._fs: Any = fsspec.filesystem("file")
             return
         try:
+            _ = urlsplit(self.location).port  # raises for what is no number
+        except ValueError as error:
+            raise InputError(f"not the address of a place: {error}", fix=_PLACES) from error
+        try:
             self._fs, self._root = fsspec.core.url_to_fs(self.location, **self._options())
         except ImportError as error:
             package = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}.get(self.protocol)
             fix = f"`pip install {package}`" if package else str(error)
             raise MissingProgramError(f"{self}: its driver is not installed", fix=fix) from error
         except ValueError as error:
-            raise InputError(
-                f"{self}: no place that can be read: {error}",
-                fix="Give a directory, http(s)://..., s3://bucket/prefix or another URL of fsspec",
-            ) from error
+            raise InputError(f"{self}: no place that can be read: {error}", fix=_PLACES) from error
 
     @property
     def path(self) -> Path | None:
@@ -97,9 +99,11 @@ class Place:
         """The address of a file for messages: without a password or a signature."""
         if self.path is not None:
             return str(self.path / name)
-        parts = urlsplit(self.location)
+        # One driver over another: simplecache::https://...
+        over = re.match(r"(?:[\w+.-]+::)*", self.location)[0]  # type: ignore[index]  # it always matches
+        parts = urlsplit(self.location.removeprefix(over))
         host = parts.netloc.rpartition("@")[2]
-        return f"{parts.scheme}://{host}{_joined(parts.path, name)}"
+        return f"{over}{parts.scheme}://{host}{_joined(parts.path, name)}"
 
     def fetch(self, name: str, to: Path, *, limit: int, on_bytes: ByteProgress | None = None) -> None:
         """Copy a file of at most ``limit`` bytes. Raises CheckpointError naming its address."""

@@ -342,7 +342,13 @@ def test_a_version_is_never_a_path(version, origin, here):
 
 
 def test_what_is_no_place_is_a_users_error(here, tmp_path):
-    for place in ("zzz://x", tmp_path / "nowhere", str(tmp_path / "nowhere")):
+    for place in (
+        "zzz://x",
+        "http://[",
+        "https://host:x/",
+        tmp_path / "nowhere",
+        str(tmp_path / "nowhere"),
+    ):
         with pytest.raises(InputError):
             pull(here, place)
     with pytest.raises(InputError, match="only read"):
@@ -419,6 +425,13 @@ def bucket():
     memory.store.clear()
     yield "memory://bucket/checkpoints"
     memory.store.clear()
+
+
+def test_a_driver_over_another_is_a_place_too(bucket, origin, here):
+    push(origin, bucket)
+    assert pull(here, f"simplecache::{bucket}").version == origin.latest()
+    with pytest.raises(CheckpointError, match=r"simplecache::memory://bucket/none/latest/card\.json"):
+        pull(here, "simplecache::memory://bucket/none")
 
 
 def test_a_bucket_is_pushed_to_and_pulled_from(bucket, origin, here):
