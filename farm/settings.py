@@ -76,6 +76,12 @@ class Settings(BaseModel):
     refit_members: int = Field(
         default=4, ge=1, le=32, description="RPA fits a refit makes; their spread says how sure it is"
     )
+    refit_base: str = Field(
+        default="", description="checkpoint whose IPA model starts every transfer; empty: the farm fits one"
+    )
+    refit_split: Path | None = Field(
+        default=None, description="JSON lists of ids to learn from and to hold out; none: by composition"
+    )
     refit_lease_s: float = Field(default=60.0, ge=1, description="a trainer silent for this long is dead")
 
     @property

@@ -52,6 +52,8 @@ _DISTANCE_TOLERANCE_ANGSTROM = 1e-8
 _SHELL_TOLERANCE_ANGSTROM = 1e-4
 # Of the symmetric matrix of a direction, the elements that are kept: xx, yy, zz, yz, xz, xy.
 VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
+_FIRST, _SECOND = (np.array(axes) for axes in zip(*VOIGT, strict=True))
+_GAUSSIAN_CENTRES = np.linspace(0.0, CUTOFF_ANGSTROM, N_EDGE_FEATURES)
 
 Edges = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
 
@@ -104,15 +106,17 @@ def crystal_graphs(crystals: Sequence[Crystal]) -> list[Data]:
 def packed_graph(crystals: Sequence[Crystal]) -> Data:
     """The graphs of several crystals as one, as :func:`collate` would make it of them."""
     n_atoms = np.array([crystal.n_atoms for crystal in crystals])
-    offsets = np.cumsum(n_atoms) - n_atoms
     found = [_pairs_within(crystal, CUTOFF_ANGSTROM) for crystal in crystals]
-    centres = np.concatenate([c + n for (c, _, _), n in zip(found, offsets, strict=True)])
-    neighbours = np.concatenate([j + n for (_, j, _), n in zip(found, offsets, strict=True)])
-    vectors = np.concatenate([v for _, _, v in found])
-    centre, neighbour, distance, count, direction = _shells(centres, neighbours, vectors)
+    n_pairs = n_atoms * n_atoms
+    first_pair = np.cumsum(n_pairs) - n_pairs
+    pairs = np.concatenate([p + n for (p, _), n in zip(found, first_pair.tolist(), strict=True)])
+    pair, distance, count, direction = _shells(pairs, np.concatenate([v for _, v in found]))
+    owner = np.searchsorted(first_pair, pair, side="right") - 1
+    centre, neighbour = np.divmod(pair - first_pair[owner], n_atoms[owner])
+    first_node = (np.cumsum(n_atoms) - n_atoms)[owner]
     return Data(
         x=torch.from_numpy(np.concatenate([node_features(crystal) for crystal in crystals])),
-        edge_index=torch.from_numpy(np.stack([neighbour, centre])),
+        edge_index=torch.from_numpy(np.array([neighbour + first_node, centre + first_node])),
         edge_attr=torch.from_numpy(distance_features(distance)),
         edge_count=torch.from_numpy(count.astype(np.float32)),
         edge_direction=torch.from_numpy(direction.astype(np.float32)),
@@ -169,27 +173,29 @@ def neighbour_list(crystal: Crystal, cutoff_angstrom: float = CUTOFF_ANGSTROM) -
 
     Returns centres, neighbours (site indices) and distances in angstrom, each ``(n_pairs,)``.
     """
-    centres, neighbours, vectors = _pairs_within(crystal, cutoff_angstrom)
+    pairs, vectors = _pairs_within(crystal, cutoff_angstrom)
+    centres, neighbours = np.divmod(pairs, crystal.n_atoms)
     return centres, neighbours, np.linalg.norm(vectors, axis=1)
 
 
-def _pairs_within(crystal: Crystal, cutoff_angstrom: float) -> Edges:
-    """Centres, neighbours and the vectors between them, ``(n_pairs, 3)``, angstrom; by centre."""
-    lattice, n_atoms = crystal.lattice, crystal.n_atoms
-    frac = np.asarray(crystal.frac_coords, dtype=np.float64)
+def _pairs_within(
+    crystal: Crystal, cutoff_angstrom: float
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Pairs ``centre * n_atoms + neighbour``, ascending, and their vectors, ``(n, 3)``, angstrom."""
+    lattice = crystal.lattice
+    frac = np.array(crystal.frac_coords)
     apart = (frac[None, :] - frac[:, None]).reshape(-1, 3)
     # To the nearest image along each cell vector: no image further than cutoff / height + 1/2 cells is
     # within reach then, the height of the cell over each face.
-    apart -= np.round(apart)
+    apart -= np.rint(apart)
     inverse_heights = np.sqrt((np.linalg.inv(lattice) ** 2).sum(axis=0))
     reach = tuple((cutoff_angstrom * inverse_heights + 0.5 + 1e-9).astype(int).tolist())
     sites, images = apart @ lattice, _images(reach) @ lattice
-    square = (sites**2).sum(axis=1)[:, None] + (images**2).sum(axis=1) + 2.0 * sites @ images.T
+    square = (sites * sites).sum(axis=1)[:, None] + (images * images).sum(axis=1) + 2.0 * sites @ images.T
     near = (cutoff_angstrom + _DISTANCE_TOLERANCE_ANGSTROM) ** 2
     # 1e-8: what rounding leaves of a site's distance to itself is a millionth of that.
     pairs, cells = np.nonzero((square <= near) & (square > 1e-8))
-    centres, neighbours = np.divmod(pairs, n_atoms)
-    return centres, neighbours, sites[pairs] + images[cells]
+    return pairs, sites[pairs] + images[cells]
 
 
 @lru_cache(maxsize=512)
@@ -198,33 +204,29 @@ def _images(reach: tuple[int, int, int]) -> NDArray[np.float64]:
     return np.stack(grids, axis=-1).reshape(-1, 3)
 
 
-def _shells(
-    centres: NDArray[np.int64], neighbours: NDArray[np.int64], vectors: NDArray[np.float64]
-) -> tuple[NDArray[Any], ...]:
-    """Pairs of the same sites and distance as one: centre, neighbour, distance, count, direction."""
-    distances = np.sqrt((vectors**2).sum(axis=1))
-    order = np.lexsort((distances, neighbours, centres))
-    centres, neighbours, distances = centres[order], neighbours[order], distances[order]
+def _shells(pairs: NDArray[np.int64], vectors: NDArray[np.float64]) -> tuple[NDArray[Any], ...]:
+    """Pairs of the same sites and distance as one: pair, distance, count, direction."""
+    distances = np.sqrt((vectors * vectors).sum(axis=1))
+    # No distance is as large as the step between pairs, so one key sorts by both.
+    order = np.argsort(pairs * (2.0 * CUTOFF_ANGSTROM) + distances, kind="stable")
+    pairs, distances = pairs[order], distances[order]
     unit = vectors[order] / distances[:, None]
-    is_first = np.ones(order.size, dtype=bool)
-    is_first[1:] = (
-        (np.diff(centres) != 0)
-        | (np.diff(neighbours) != 0)
-        | (np.diff(distances) > _SHELL_TOLERANCE_ANGSTROM)
-    )
-    first = np.flatnonzero(is_first)
-    count = np.diff(np.append(first, order.size))
-    products = np.stack([unit[:, a] * unit[:, b] for a, b in VOIGT], axis=1)
+    products = unit[:, _FIRST] * unit[:, _SECOND]
+    starts = np.empty(order.size, dtype=bool)
+    starts[:1] = True
+    np.not_equal(pairs[1:], pairs[:-1], out=starts[1:])
+    starts[1:] |= distances[1:] - distances[:-1] > _SHELL_TOLERANCE_ANGSTROM
+    first = np.flatnonzero(starts)
+    count = np.diff(first, append=order.size)
     if first.size == 0:
-        return centres, neighbours, distances, count, products
+        return pairs, distances, count, products
     distance = np.add.reduceat(distances, first) / count
     direction = np.add.reduceat(products, first, axis=0) / count[:, None]
-    return centres[first], neighbours[first], distance, count, direction
+    return pairs[first], distance, count, direction
 
 
 def distance_features(distances: NDArray[np.float64]) -> NDArray[np.float32]:
     """sqrt(10/pi) exp(-10 (d - mu)^2) for mu = 0, 0.1, ... 5 angstrom, ``(n_edges, 51)``."""
-    centres = np.linspace(0.0, CUTOFF_ANGSTROM, N_EDGE_FEATURES)
-    offsets = np.asarray(distances)[:, None] - centres
-    features = np.sqrt(GAUSSIAN_EXPONENT / np.pi) * np.exp(-GAUSSIAN_EXPONENT * offsets**2)
+    offsets = np.asarray(distances)[:, None] - _GAUSSIAN_CENTRES
+    features = np.sqrt(GAUSSIAN_EXPONENT / np.pi) * np.exp(-GAUSSIAN_EXPONENT * offsets * offsets)
     return np.asarray(features, dtype=np.float32)

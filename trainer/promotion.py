@@ -116,11 +116,12 @@ def compare(current: InUse | None, card: Card, dataset: Dataset, held_out: HeldO
     """The new checkpoint against the one in use; None where they cannot be compared.
 
     Under another split rule the one in use may have learnt from what is held out now, and then its score
-    would be flattered; on another energy grid it predicts something else.
+    would be flattered; on another energy grid it predicts something else. Imported weights are compared
+    nevertheless: whatever they had seen, what replaces them has to be as good.
     """
     if current is None or current.rpa is None:
         return None
-    same_rule = current.card.split.get("hash") == card.split.get("hash")
+    same_rule = current.card.imported or current.card.split.get("hash") == card.split.get("hash")
     grids = [(c.energy_max_ev, c.model.get("n_energies")) for c in (current.card, card)]
     if not same_rule or grids[0] != grids[1]:
         return None

@@ -24,7 +24,6 @@ _OSCILLATORS = FitPlan(
     lr=1e-3,
     loss="similarity",
     schedule="one-cycle",
-    keep="last",
     every=4,
     weight_decay=0.05,
     decoupled=True,
@@ -46,6 +45,8 @@ class RefitPlan:
     members:        RPA fits, which differ in their seed and in the tenth that each leaves out
     base_growth:    the parent's base is used again while the materials to learn from are at most
                     this many times those it was fitted to
+    base_from:      version or path of a checkpoint whose IPA model starts every transfer, such as an
+                    imported one; None: the farm fits its own
     model:          widths; its ``n_energies`` is replaced by that of the data
     """
 
@@ -54,6 +55,7 @@ class RefitPlan:
     similarity: FitPlan | None = SIMILARITY
     members: int = 4
     base_growth: float = 1.5
+    base_from: str | None = None
     model: NetworkConfig = field(default_factory=OptiMateConfig)
     similarity_model: NetworkConfig = SIMILARITY_MODEL
     rule: SplitRule = DEFAULT_RULE
@@ -75,7 +77,9 @@ def default_plan(
     elif architecture == OscillatorConfig.architecture:
         plan = RefitPlan(
             base=_OSCILLATORS,
-            transfer=replace(_OSCILLATORS, epochs=40, lr=3e-4),
+            # Short enough to keep the last weights: the rows that would stop it stay unseen, and
+            # the intervals that are taken from them are honest.
+            transfer=replace(_OSCILLATORS, epochs=20, keep="last"),
             model=OscillatorConfig(),
         )
     else:
@@ -91,4 +95,8 @@ def default_plan(
 
 def plan_of(settings: Settings) -> RefitPlan:
     """The plan of a farm's refits."""
-    return replace(default_plan(settings.refit_architecture), members=settings.refit_members)
+    return replace(
+        default_plan(settings.refit_architecture),
+        members=settings.refit_members,
+        base_from=settings.refit_base or None,
+    )

@@ -12,16 +12,18 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 
 import farm
+from farm.errors import CheckpointError
 from trainer.card import Card, Rung
 from trainer.dataset import Dataset, load_dataset
 from trainer.measuring import measured
 from trainer.metrics import Metrics
-from trainer.network import SpectrumNetwork
+from trainer.network import NetworkConfig, SpectrumNetwork
 from trainer.promotion import Comparison, HeldOut, InUse, compare, fitted_before, held_out_set, load_current
 from trainer.recipes import RefitPlan, default_plan
 from trainer.registry import Registry
 from trainer.rungs import Data, RefitProgress, base_model, similarity_model, transferred
 from trainer.split import Split, composition_key, split_crystals
+from trainer.split_file import rule_from_file
 from trainer.workbench import Request, Workbench, workbench
 
 # Below these a fit is noise and its promotion a coin toss.
@@ -69,12 +71,22 @@ def refit(
     *,
     now: datetime,
     plan: RefitPlan | None = None,
+    split_file: Path | None = None,
     n_rpa: int | None = None,
     on_progress: RefitProgress | None = None,
 ) -> RefitReport:
-    """Refit to a store; see :func:`refit_dataset`. Raises StoreError, CheckpointError."""
+    """Refit to a store; see :func:`refit_dataset`.
+
+    split_file: lists of ids that say what is held out, see trainer.split_file
+
+    Raises StoreError, CheckpointError, and InputError for a file that is no split.
+    """
+    dataset = load_dataset(store_path)
+    plan = plan or default_plan()
+    if split_file is not None:
+        plan = replace(plan, rule=rule_from_file(split_file, dataset.crystals, rule=plan.rule))
     return refit_dataset(
-        load_dataset(store_path),
+        dataset,
         Registry(checkpoints_dir),
         now=now,
         plan=plan,
@@ -99,7 +111,11 @@ def refit_dataset(
     One refit at a time: another that runs in the same directory is a CheckpointError.
     """
     plan = plan or default_plan()
-    plan = replace(plan, model=replace(plan.model, n_energies=dataset.energies_ev.size))
+    given = given_base(registry, plan)
+    if given is None:
+        plan = replace(plan, model=replace(plan.model, n_energies=dataset.energies_ev.size))
+    else:
+        plan = replace(plan, model=_config_for(given, dataset))
     split = split_crystals(dataset.with_rpa.crystals, plan.rule)
     if missing := n_missing(split):
         return RefitReport(
@@ -199,7 +215,8 @@ def _fit_and_write(
     current: InUse | None,
     on_progress: RefitProgress | None,
 ) -> Card:
-    base, base_record = base_model(data, plan, current, bench, on_progress)
+    given = given_base(registry, plan)
+    base, base_record = base_model(data, plan, given, current, bench, on_progress)
     rpa, transfer_record = transferred(base, data, plan, bench, on_progress)
     similarity = similarity_model(data, plan, bench, on_progress)
     found = measured(base, rpa, similarity, data, held_out.rows)
@@ -233,6 +250,26 @@ def _fit_and_write(
     return registry.write(models, card)
 
 
+def given_base(registry: Registry, plan: RefitPlan) -> InUse | None:
+    """The checkpoint whose IPA model the plan starts from; None: it names none. Raises CheckpointError."""
+    if plan.base_from is None:
+        return None
+    ipa, card = registry.load(plan.base_from, "ipa")
+    return InUse(card, ipa, None)
+
+
+def _config_for(given: InUse, dataset: Dataset) -> NetworkConfig:
+    config: NetworkConfig = given.ipa.config
+    grid = (dataset.energies_ev.size, float(dataset.energies_ev[-1]))
+    if (config.n_energies, given.card.energy_max_ev) != grid:
+        raise CheckpointError(
+            f"the base {given.card.version} gives {config.n_energies} energies to "
+            f"{given.card.energy_max_ev:g} eV, the store {grid[0]} to {grid[1]:g} eV",
+            fix="Take another with the setting refit_base, or none: the farm fits its own then",
+        )
+    return config
+
+
 def n_missing(split: Split) -> int:
     """Materials that must still come, at least, before a first fit."""
     learning = max(MIN_LEARNING - split.n_learning, MIN_TRAIN - split.train.size, 0)
@@ -241,7 +278,14 @@ def n_missing(split: Split) -> int:
 
 def request_hash(dataset: Dataset, plan: RefitPlan) -> str:
     """SHA-256 of everything that a refit depends on, but for its parent and its device."""
-    asked = [dataset.hash, plan.base.recipe, plan.transfer.recipe, plan.base_growth, plan.members]
+    asked = [
+        dataset.hash,
+        plan.base.recipe,
+        plan.transfer.recipe,
+        plan.base_growth,
+        plan.members,
+        plan.base_from,
+    ]
     asked += [None if plan.similarity is None else plan.similarity.recipe]
     asked += [plan.model.to_dict(), plan.similarity_model.to_dict(), asdict(plan.rule)]
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()

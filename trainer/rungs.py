@@ -99,11 +99,14 @@ def may_reuse_base(card: Card, data: Data, plan: RefitPlan) -> bool:
 def base_model(
     data: Data,
     plan: RefitPlan,
+    given: InUse | None,
     current: InUse | None,
     bench: Workbench,
     on_progress: RefitProgress | None,
 ) -> tuple[SpectrumNetwork, Mapping[str, Any]]:
-    """The IPA model and its record: the parent's where it will do, else fitted from scratch."""
+    """The IPA model and its record: the one given, the parent's where it will do, else a new fit."""
+    if given is not None:
+        return copy.deepcopy(given.ipa), {**given.card.base, "reused_from": given.card.version}
     if current is not None and may_reuse_base(current.card, data, plan):
         return current.ipa, {**current.card.base, "reused_from": current.card.version}
     model = new_model(plan.model, plan.base.seed)

@@ -87,6 +87,7 @@ def run_refit(n_rpa: int, backlog: Backlog, settings: Settings) -> None:
                 settings.checkpoints_dir,
                 now=datetime.now(UTC),
                 plan=plan_of(settings),
+                split_file=settings.refit_split,
                 n_rpa=n_rpa,
                 on_progress=_told(backlog),
             )

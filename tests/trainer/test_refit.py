@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from farm.errors import CheckpointError
 from farm.spectrum import energy_grid_ev
 from trainer.architectures import new_model
 from trainer.card import verify
@@ -234,6 +235,32 @@ def test_ipa_alone_waits_for_rpa(dataset_of, registry, plan):
     report = refit_dataset(build_dataset(rows, energy_grid_ev(41)), registry, now=NOW, plan=plan)
     assert (report.outcome, report.n_missing) == (RefitOutcome.WAITING, 6)
     assert "6 more RPA spectra" in report.message
+
+
+def test_a_base_that_is_given_starts_every_transfer(dataset_of, registry, plan, tmp_path):
+    refit_dataset(dataset_of(60), registry, now=NOW, plan=plan)
+    given = registry.latest()
+    ours = Registry(tmp_path / "ours")
+    report = refit_dataset(
+        dataset_of(24),
+        ours,
+        now=NOW,
+        plan=replace(plan, base_from=str(registry.directory / given)),
+        on_progress=lambda stage, *_: pytest.fail("a base is fitted") if stage == "ipa" else None,
+    )
+    assert (report.outcome, report.base_reused) == (RefitOutcome.PROMOTED, True)
+    card = verify(ours.path())
+    assert card.base["reused_from"] == given
+    one, two = (r.load(rung="ipa")[0].state_dict() for r in (registry, ours))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    # On another grid it predicts something else.
+    half = [
+        replace(row, ipa_eps_imag=row.ipa_eps_imag[:, ::2], rpa_eps_imag=row.rpa_eps_imag[:, ::2])
+        for row in dataset_of(24).rows
+    ]
+    other = build_dataset(half, energy_grid_ev(21))
+    with pytest.raises(CheckpointError, match="41 energies"):
+        refit_dataset(other, ours, now=NOW, plan=replace(plan, base_from=str(registry.directory / given)))
 
 
 def test_oscillators_are_fitted_with_directions_and_say_how_sure_they_are(dataset_of, registry):
