@@ -76,7 +76,9 @@ def fit(
     targets = targets.to(device)
     shuffle = np.random.default_rng(plan.seed)
     validation_batch = _batch(graphs, validation, device) if validation.size else None
-    n_steps = plan.epochs * len(_batches(train, plan.batch_size))
+    n_batches = len(_batches(train, plan.batch_size))
+    n_epochs = plan.n_epochs(n_batches)
+    n_steps = n_epochs * n_batches
 
     started, step, first_epoch = clock(), 0, 0
     losses: list[float] = []
@@ -90,7 +92,7 @@ def fit(
             first_epoch, step, losses = held.epoch + 1, held.step, held.losses
             best_loss, best_epoch, best_weights = held.best_loss, held.best_epoch, held.best_weights
             held.restore(model, optimizer, shuffle)
-        for epoch in range(first_epoch, plan.epochs):
+        for epoch in range(first_epoch, n_epochs):
             batches = _batches(shuffle.permutation(train), plan.batch_size)
             losses.append(
                 _epoch(model, learn, graphs, targets, batches, optimizer, plan, step=step, n_steps=n_steps)

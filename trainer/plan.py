@@ -19,6 +19,7 @@ class FitPlan:
     """How to fit.
 
     epochs:       passes over the training part, at most
+    least_steps:  of the optimiser: few materials are passed over more often, until there are so many
     lr:           step of Adam; of a one-cycle schedule the largest
     loss:         ``l1``: mean |difference| of Im eps, as published; ``similarity``: 1 - SC, the measure
                   that is quoted, mean over the materials
@@ -48,6 +49,7 @@ class FitPlan:
     batch_size: int = 32
     keep: Literal["best", "last"] = "best"
     every: int = 1
+    least_steps: int = 0
     patience: int | None = None
     max_gradient: float | None = None
     seed: int = 0
@@ -65,6 +67,10 @@ class FitPlan:
         plain = {key: value for key, value in asdict(self).items() if key not in ("device", "threads")}
         frozen = plain.pop("frozen")
         return {**plain, "frozen": sorted(frozen)} if frozen else plain
+
+    def n_epochs(self, n_batches: int) -> int:
+        """Passes over so many batches."""
+        return max(self.epochs, -(-self.least_steps // n_batches))
 
     def lr_at(self, step: int, n_steps: int) -> float:
         """The step size of step ``step`` of ``n_steps``, counted from 0."""

@@ -25,6 +25,7 @@ _OSCILLATORS = FitPlan(
     loss="similarity",
     schedule="one-cycle",
     every=4,
+    least_steps=600,
     weight_decay=0.05,
     decoupled=True,
     max_gradient=5.0,
@@ -79,7 +80,7 @@ def default_plan(
             base=_OSCILLATORS,
             # Short enough to keep the last weights: the rows that would stop it stay unseen, and
             # the intervals that are taken from them are honest.
-            transfer=replace(_OSCILLATORS, epochs=20, keep="last"),
+            transfer=replace(_OSCILLATORS, epochs=20, least_steps=100, keep="last"),
             model=OscillatorConfig(),
         )
     else:

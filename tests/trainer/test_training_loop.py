@@ -140,3 +140,36 @@ def test_a_device_that_is_not_there_is_an_input_error(device, small_config, data
 def test_one_material_is_too_few(small_config, dataset_of):
     with pytest.raises(InputError, match="too few"):
         fitted(small_config, dataset_of(1), PLAN)
+
+
+def test_few_materials_are_passed_over_until_there_are_steps_enough(small_config, dataset_of):
+    dataset = dataset_of(6)
+    plan = replace(PLAN, epochs=3, batch_size=2, least_steps=20)
+    assert fitted(small_config, dataset, plan)[1].epochs == 7
+    assert fitted(small_config, dataset, replace(plan, least_steps=9))[1].epochs == 3
+
+
+def test_one_cycle_rises_and_falls_to_nothing():
+    plan = replace(PLAN, schedule="one-cycle", lr=1e-3)
+    steps = [plan.lr_at(step, 200) for step in range(200)]
+    top = int(np.argmax(steps))
+    assert steps[top] == pytest.approx(1e-3, rel=0.01)
+    assert top == 20
+    assert steps[0] < 0.1 * steps[top]
+    assert steps[-1] < 0.01 * steps[top]
+    assert sorted(steps[top:], reverse=True) == steps[top:]
+    assert PLAN.lr_at(5, 200) == PLAN.lr_at(150, 200) == PLAN.lr
+
+
+def test_the_last_weights_are_kept_where_the_plan_says_so(small_config, dataset_of):
+    dataset = dataset_of(20)
+    split = split_crystals(dataset.crystals)
+    rows = {"train": split.train, "validation": split.validation}
+    # Steps so large that the last epoch is not the best.
+    plan = replace(PLAN, epochs=15, lr=0.3)
+    best, last = (
+        fitted(small_config, dataset, replace(plan, keep=keep), **rows)[1] for keep in ("best", "last")
+    )
+    assert best.best_epoch < 14 == last.best_epoch
+    assert best.validation_loss < last.validation_loss
+    assert best.training_losses == last.training_losses
