@@ -11,9 +11,11 @@ from typing import Any
 
 from farm.errors import InputError
 from farm.spectrum import FloatArray
+from trainer.calibration import BAND_LEVEL
 from trainer.predict import AXIS_LABELS, Prediction
 
 COLOURS = {"ipa": "#7f8c8d", "rpa": "#c0392b"}
+DIRECTION_COLOURS = {"x": "#2471a3", "y": "#1e8449", "z": "#b9770e"}
 LINE_STYLES = {"ipa": "--", "rpa": "-"}
 
 INK, MUTED, FAINT = "#22262b", "#6b7480", "#d5dae0"
@@ -79,6 +81,21 @@ def _plot_predictions(
             panel.fill_between(
                 energies_ev, reference, color=colour, alpha=0.25, lw=0, label=f"{name} calculated"
             )
+        if prediction.half_width is not None:
+            low, high = (prediction.values + sign * prediction.half_width for sign in (-1.0, 1.0))
+            panel.fill_between(
+                energies_ev,
+                low.clip(min=0.0),
+                high,
+                fc="none",
+                ec=colour,
+                hatch="////",
+                alpha=0.35,
+                lw=0,
+                label=f"holds {BAND_LEVEL:.0%}",
+            )
+        for axis, values in zip("xyz", () if prediction.along is None else prediction.along, strict=False):
+            panel.plot(energies_ev, values, color=DIRECTION_COLOURS[axis], lw=0.9, label=axis)
         panel.plot(
             energies_ev,
             prediction.values,

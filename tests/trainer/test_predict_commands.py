@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,22 +11,30 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
+from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
 from farm.crystal import crystal_from_structure
 from farm.errors import CheckpointError, InputError
 from farm.job import Engine, Outcome
 from farm.protocol import Protocol
 from farm.result import LadderStep, Result
+from farm.sources import read_simple_cif, read_source
 from farm.spectrum import energy_grid_ev, kramers_kronig_real
 from farm.store import StoreWriter
 from trainer import cli
+from trainer.architectures import new_model
+from trainer.graph import crystal_graph
+from trainer.network import predict_spectra
+from trainer.oscillators import OscillatorConfig
 from trainer.plan import FitPlan
 from trainer.plot import plot_predictions
 from trainer.predict import Predictor, Property, derive, stored_spectrum
 from trainer.recipes import RefitPlan
 from trainer.refit import refit_dataset
 from trainer.registry import Registry
+from trainer.split import SplitRule
 
 
 @pytest.fixture
@@ -189,3 +198,89 @@ def test_help_has_examples():
     result = run(cli.predict, "--help")
     assert result.exit_code == 0
     assert "farm predict " in result.output
+
+
+@pytest.fixture
+def sure_home(tmp_path, dataset_of, monkeypatch):
+    """A farm whose model gives directions and says how sure it is."""
+    monkeypatch.setenv("FARM_HOME", str(tmp_path / "sure"))
+    quick = FitPlan(epochs=4, lr=3e-3, loss="similarity", keep="last", threads=1)
+    plan = RefitPlan(
+        base=quick,
+        transfer=quick,
+        similarity=None,
+        members=3,
+        model=OscillatorConfig(width=16, layers=1, heads=2, hidden=(32,), n_oscillators=40, n_energies=41),
+        rule=SplitRule(validation_share=0.3),
+    )
+    registry = Registry(tmp_path / "sure" / "checkpoints")
+    refit_dataset(dataset_of(60), registry, now=datetime(2026, 1, 2, tzinfo=UTC), plan=plan)
+    return tmp_path / "sure"
+
+
+@pytest.mark.usefixtures("sure_home")
+def test_a_prediction_says_how_sure_it_is_and_gives_directions(tmp_path, wurtzite):
+    path = tmp_path / "AlN.cif"
+    path.write_text(wurtzite.to_structure().to(fmt="cif"))
+    result = run(cli.predict, path, "--directions", "--json", "--plot", tmp_path / "AlN.png")
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    values = np.array(document["values"])
+    assert document["uncertainty"]["level"] == 0.8
+    half_width = np.array(document["uncertainty"]["half_width"])
+    assert half_width.shape == values.shape
+    assert half_width.min() > 0.0
+    assert document["expected_sc"] < 1.0
+    along = np.array([document["directions"][axis] for axis in "xyz"])
+    assert np.allclose(along.mean(axis=0), values, atol=1e-5 * values.max())
+    assert np.allclose(along[0], along[1], atol=1e-3 * values.max())
+    assert (tmp_path / "AlN.png").stat().st_size > 5000
+    # Of what follows from Im eps by an integral no interval is known.
+    other = json.loads(run(cli.predict, path, "--property", "reflectivity", "--json").stdout)
+    assert other["uncertainty"] is other["directions"] is None
+    assert other["expected_sc"] == pytest.approx(document["expected_sc"])
+    assert "expected SC" in run(cli.predict, path).stdout
+
+
+def test_directions_of_a_network_without_them_are_refused(home, good_cif):
+    with pytest.raises(InputError, match="gives no directions") as error:
+        CliRunner().invoke(cli.predict, [str(good_cif), "--directions"], obj=None, catch_exceptions=False)
+    assert "oscillators" in error.value.fix
+    assert home.is_dir()
+
+
+def test_a_cif_is_the_same_crystal_by_both_readers(tmp_path, rock_salt, wurtzite):
+    """What the quick reader makes of a CIF gives the spectrum of the standard primitive cell."""
+    model = new_model(OscillatorConfig(n_energies=201), 0).eval()
+    for crystal in (rock_salt("Mg", "O", 4.21), wurtzite, rock_salt("Ca", "S", 5.7)):
+        path = tmp_path / f"{crystal.material_id}.cif"
+        SpacegroupAnalyzer(crystal.to_structure()).get_conventional_standard_structure().to(
+            filename=str(path), symprec=0.01
+        )
+        quick, (full,) = read_simple_cif(path), read_source(path)
+        assert quick is not None
+        assert (quick.formula, quick.material_id) == (full.formula, crystal.material_id)
+        assert quick.n_atoms >= full.n_atoms
+        one, other = predict_spectra(model, [crystal_graph(quick), crystal_graph(full)])
+        assert torch.allclose(one, other, atol=1e-5 * float(other.max()))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda text: re.sub(r"(Mg0 .*) 1\n", r"\1 0.5\n", text), id="partial occupancy"),
+        pytest.param(lambda text: re.sub(r"_chemical_formula_sum.*\n", "", text), id="no formula"),
+        pytest.param(lambda text: text.replace("'Mg1 O1'", "'Mg2 O1'"), id="another formula"),
+        pytest.param(lambda text: text + text.replace("data_", "data_second_"), id="two blocks"),
+        pytest.param(lambda text: text.replace("0.50000000", "0.02000000"), id="sites too close"),
+        pytest.param(lambda text: text[: len(text) // 2], id="half of it"),
+        pytest.param(lambda text: text[:0], id="nothing"),
+    ],
+)
+def test_what_is_not_plain_is_left_to_the_full_reader(change, good_cif):
+    text = good_cif.read_text()
+    assert read_simple_cif(good_cif) is not None
+    changed = change(text)
+    assert changed != text
+    good_cif.write_text(changed)
+    assert read_simple_cif(good_cif) is None
