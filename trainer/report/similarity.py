@@ -119,18 +119,19 @@ def _draw_histogram(axis: Axes, sizes: dict[str, FloatArray]) -> None:
         label=labels,
         rwidth=0.92,
     )
-    axis.axvline(float(np.median(every)), color=INK, lw=1)
+    median = float(np.median(every))
+    axis.axvline(max(median, low), color=INK, lw=1)
     axis.annotate(
-        f"median {np.median(every):.3f} ",
-        (float(np.median(every)), 1.0),
+        f" median {median:.3f} ",
+        (max(median, low), 1.0),
         xycoords=("data", "axes fraction"),
-        ha="right",
+        ha="right" if median > (low + 1.0) / 2 else "left",
         va="top",
         fontsize=8,
     )
     axis.yaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set(xlabel="SC", ylabel="held-out materials", xlim=(low, 1.0), title="by cell size")
-    axis.legend(loc="center left" if low < 0.3 else "upper left")
+    axis.legend(loc="best")
 
 
 def _draw_against_ipa(axis: Axes, sc_ipa: FloatArray, sc: FloatArray) -> None:
