@@ -254,8 +254,9 @@ def main() -> None:
                 continue
             plan = default_plan(architecture, device="cpu")
             if arguments.quick:
+                short = {"epochs": 3, "least_steps": 0}
                 plan = replace(
-                    plan, base=replace(plan.base, epochs=3), transfer=replace(plan.transfer, epochs=3)
+                    plan, base=replace(plan.base, **short), transfer=replace(plan.transfer, **short)
                 )
             OneSeed(data, plan, seed, notes).run()
     click.echo(f"{len(dataset)} materials: mean +- standard deviation over seeds")

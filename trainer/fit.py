@@ -76,9 +76,9 @@ def fit(
     targets = targets.to(device)
     shuffle = np.random.default_rng(plan.seed)
     validation_batch = _batch(graphs, validation, device) if validation.size else None
-    n_batches = len(_batches(train, plan.batch_size))
-    n_epochs = plan.n_epochs(n_batches)
-    n_steps = n_epochs * n_batches
+    steps_an_epoch = n_batches(train.size, plan.batch_size)
+    n_epochs = plan.n_epochs(steps_an_epoch)
+    n_steps = n_epochs * steps_an_epoch
 
     started, step, first_epoch = clock(), 0, 0
     losses: list[float] = []
@@ -218,8 +218,12 @@ def _settings(plan: FitPlan) -> Iterator[None]:
 
 def _batches(rows: NDArray[np.int64], batch_size: int) -> list[NDArray[np.int64]]:
     """Even pieces of at most ``batch_size``, none of one row: its variance would be zero."""
-    n_batches = min(-(-rows.size // max(batch_size, 2)), rows.size // 2)
-    return np.array_split(rows, n_batches)
+    return np.array_split(rows, n_batches(rows.size, batch_size))
+
+
+def n_batches(n_rows: int, batch_size: int) -> int:
+    """Steps an epoch on so many rows."""
+    return min(-(-n_rows // max(batch_size, 2)), n_rows // 2)
 
 
 def _batch(graphs: Sequence[Data], rows: NDArray[np.int64], device: torch.device) -> Data:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from farm.errors import InputError
 from trainer.architectures import new_model
 from trainer.dataset import Dataset
+from trainer.fit import n_batches
 from trainer.metrics import score_ipa_as_rpa, score_model, summarise
 from trainer.network import SpectrumNetwork
 from trainer.plan import FitPlan
@@ -53,9 +54,9 @@ def curve_plan(
 ) -> RefitPlan:
     """The recipes of a farm's refits, for every fit of the curve."""
     plan = default_plan(architecture, device=device)
-    changes: dict[str, Any] = (
-        {"threads": threads} if epochs is None else {"threads": threads, "epochs": epochs}
-    )
+    changes: dict[str, Any] = {"threads": threads}
+    if epochs is not None:
+        changes |= {"epochs": epochs, "least_steps": 0}
     return replace(plan, base=replace(plan.base, **changes), transfer=replace(plan.transfer, **changes))
 
 
@@ -159,11 +160,13 @@ def learning_curve(
         scores = score_ipa_as_rpa(data.both, data.split.held_out)
         marks[str(seed)] = summarise(scores).median_sc
         base = new_model(plan.model, seed)
-        step = report.of(f"seed {seed}: base", plan.base)
+        step = report.of(f"seed {seed}: base", plan.base, data.base_split)
         fit_rung(base, "ipa", dataset, data.base_split, replace(plan.base, seed=seed), step)
         for fit in fits:
-            step = report.of(f"seed {seed}: {fit}", plan.base if fit.kind == "direct" else plan.transfer)
-            points.append(_point(base, data, fit, n_atoms, plan, seed, step))
+            part = part_of(data.split, fit, n_atoms, seed)
+            recipe = plan.base if fit.kind == "direct" else plan.transfer
+            step = report.of(f"seed {seed}: {fit}", recipe, part)
+            points.append(_point(base, data, fit, part, replace(recipe, seed=seed), step))
     return {
         "points": points,
         "ipa_as_rpa": fmean(marks.values()),
@@ -178,22 +181,18 @@ def _point(
     base: SpectrumNetwork,
     data: Data,
     fit: CurveFit,
-    n_atoms: NDArray[np.int64],
-    plan: RefitPlan,
-    seed: int,
+    part: Split,
+    recipe: FitPlan,
     on_progress: Callable[[str, int, float, float], None] | None,
 ) -> dict[str, Any]:
-    direct = fit.kind == "direct"
-    model = new_model(plan.model, seed) if direct else copy.deepcopy(base)
-    recipe: FitPlan = replace(plan.base if direct else plan.transfer, seed=seed)
-    part = part_of(data.split, fit, n_atoms, seed)
+    model = new_model(base.config, recipe.seed) if fit.kind == "direct" else copy.deepcopy(base)
     report = fit_rung(model, "rpa", data.both, part, recipe, on_progress)
     found = summarise(score_model(model, data.both, part.held_out, data.both.rpa.numpy()))
     limit = {} if fit.max_atoms is None else {"max_atoms": fit.max_atoms}
     return {
         "kind": fit.kind,
         "n": fit.n,
-        "seed": seed,
+        "seed": recipe.seed,
         "median_sc": found.median_sc,
         "mean_sc": found.mean_sc,
         "mse": found.median_mse,
@@ -209,15 +208,16 @@ class _Report:
     def __init__(self, on_progress: CurveProgress | None, *, n_fits: int) -> None:
         self._on_progress, self._n_fits, self._number = on_progress, n_fits, 0
 
-    def of(self, name: str, plan: FitPlan) -> Callable[[str, int, float, float], None] | None:
+    def of(self, name: str, plan: FitPlan, split: Split) -> Callable[[str, int, float, float], None] | None:
         """What the next fit calls after each epoch."""
         self._number += 1
         if (on_progress := self._on_progress) is None:
             return None
         number = self._number
+        epochs = plan.n_epochs(n_batches(split.train.size, plan.batch_size))
 
         def progress(_stage: str, epoch: int, _loss: float, _validation_loss: float) -> None:
-            on_progress(number, self._n_fits, name, epoch, plan.epochs)
+            on_progress(number, self._n_fits, name, epoch, epochs)
 
         return progress
 

@@ -3,8 +3,8 @@
 Searched is what the authors searched: the step of Adam, weight decay and batch size, of the oscillators
 dropout too; by optuna's tree of Parzen estimators (Bergstra et al., NIPS 2011), seeded. The first trial is
 the recipe that is there already, so that the best is never worse than it on these folds. A trial whose
-validation loss is above the median of the others at the same epoch ends early. The held-out materials are
-not looked at: the score there of the best recipe is an honest one.
+validation loss is above the median of the others at the same place of the fit ends early. The held-out
+materials are not looked at: the score there of the best recipe is an honest one.
 """
 
 from __future__ import annotations
@@ -134,9 +134,16 @@ class _Objective:
         return self._bases[number]
 
     def _pruning(self, trial: Trial, number: int) -> Callable[[Step], None]:
+        reported = -1
+
         def progress(step: Step) -> None:
-            # Folds differ in how hard they are: each epoch of each is compared with the same of others.
-            trial.report(step.validation_loss, number * step.epochs + step.epoch)
+            nonlocal reported
+            # Folds differ in how hard they are, and so do parts of a schedule: hundredths of each fit are
+            # compared with the same of others, however many epochs the batch size makes of it.
+            place = 100 * number + 99 * (step.epoch + 1) // step.epochs
+            if place > reported:
+                trial.report(step.validation_loss, place)
+                reported = place
             if self.watch is not None:
                 self.watch(step)
             if trial.should_prune():

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from farm.errors import InputError
 from trainer.architectures import new_model
 from trainer.dataset import Dataset
-from trainer.fit import FitReport
+from trainer.fit import FitReport, n_batches
 from trainer.metrics import Score, score_ipa_as_rpa, score_model, summarise
 from trainer.network import SpectrumNetwork, in_batches
 from trainer.plan import FitPlan
@@ -124,6 +124,7 @@ def _watched(
     if on_progress is None:
         return None
     stage = f"{name}, {stage}" if name else stage
+    epochs = plan.n_epochs(n_batches(split.train.size, plan.batch_size))
     known = rung != "similarity" and split.validation.size > 0
     truth = (dataset.ipa if rung == "ipa" else dataset.rpa).numpy() if known else np.empty(0)
 
@@ -133,7 +134,7 @@ def _watched(
             Step(
                 stage=stage,
                 epoch=epoch,
-                epochs=plan.epochs,
+                epochs=epochs,
                 loss=loss,
                 validation_loss=validation_loss,
                 validation_sc=summarise(scores).median_sc if known else None,

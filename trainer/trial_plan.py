@@ -69,6 +69,9 @@ def trial_plan(
     Raises InputError for what does not go together.
     """
     changes = dict(changes or {})
+    if "epochs" in changes:
+        # Who says how many means it.
+        changes.setdefault("least_steps", 0)
     whole = default_plan(architecture, device=changes.get("device", "cpu"))
     base, model = whole.base, whole.model
     fit = whole.transfer if kind == "transfer" else whole.base

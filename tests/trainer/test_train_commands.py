@@ -77,7 +77,8 @@ def home(tmp_path, monkeypatch, dataset_of):
         )
         similarity_model = replace(SMALL, n_energies=1)
         parts = {
-            name: replace(getattr(plan, name), epochs=3) for name in ("base", "transfer", "similarity")
+            name: replace(getattr(plan, name), epochs=3, least_steps=0)
+            for name in ("base", "transfer", "similarity")
         }
         return replace(plan, model=model, similarity_model=similarity_model, **parts)
 
