@@ -12,7 +12,7 @@ from farm.errors import InputError
 from farm.spectrum import energy_grid_ev
 from trainer.report import atlas, observables
 from trainer.report.contents import Materials
-from trainer.report.curve import by_kind
+from trainer.report.curve import by_series
 from trainer.report.curve_file import read_curve
 from trainer.report.examples import at_quantiles
 from trainer.report.facts import _verdict
@@ -201,9 +201,17 @@ def test_a_curve_is_read_and_seeds_stand_together(tmp_path):
         {"kind": "transfer", "n": 100, "seed": 1, "median_sc": 0.7},
         {"kind": "transfer", "n": 50, "seed": 0, "median_sc": 0.6},
         {"kind": "transfer", "n": 100, "seed": 0, "median_sc": 0.8},
+        {"kind": "small-cells", "n": 50, "seed": 0, "median_sc": 0.4, "max_atoms": 3},
+        {"kind": "small-cells", "n": 50, "seed": 0, "median_sc": 0.3, "max_atoms": 2, "mse": 1.0},
     ]
     curve = read_curve(curve_file(tmp_path, {"points": points, "ipa_as_rpa": 0.75}))
-    assert by_kind(curve.points) == {"transfer": {50: [0.6], 100: [0.8, 0.7]}, "direct": {100: [0.5]}}
+    # Cells of at most 2 and 3 atoms are two curves.
+    assert list(by_series(curve.points).items()) == [
+        (("transfer", None), {50: [0.6], 100: [0.8, 0.7]}),
+        (("direct", None), {100: [0.5]}),
+        (("small-cells", 2), {50: [0.3]}),
+        (("small-cells", 3), {50: [0.4]}),
+    ]
     assert curve.ipa_as_rpa == 0.75
     assert read_curve(curve_file(tmp_path, {"points": []})).ipa_as_rpa is None
 
@@ -220,6 +228,7 @@ GOOD = {"kind": "transfer", "n": 100, "seed": 0, "median_sc": 0.5}
         ({"points": [GOOD, 5]}, r"points\[1\]"),
         ({"points": [{**GOOD, "kind": "guess"}]}, "kind"),
         ({"points": [{**GOOD, "n": "many"}]}, r"points\[0\]\.n"),
+        ({"points": [{**GOOD, "max_atoms": "few"}]}, r"points\[0\]\.max_atoms"),
         ({"points": [{**GOOD, "n": 0}]}, r"points\[0\]\.n"),
         ('{"points": [{"kind": "direct", "n": 1, "seed": 0, "median_sc": NaN}]}', "median_sc"),
         ({"points": [GOOD], "ipa_as_rpa": True}, "ipa_as_rpa"),

@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 _STYLES = {
     "transfer": ("transfer from IPA", COLOURS["rpa"], "o", "-"),
     "direct": ("RPA from nothing", INK, "s", "-."),
-    "small-cells": ("transfer, small cells only", "#2b7a78", "^", ":"),
+    "small-cells": ("transfer, small cells", "#2b7a78", "^", ":"),
 }
+# Of fits to cells of at most so many atoms: the larger, the darker.
+_LIMITED = {1: "#8cc5bd", 2: "#5ba39a", 3: "#2b7a78"}
+_LIMITED_LARGER = "#15514f"
 # Below these a curve has nothing to show; far worse fits would flatten the rest.
 _LOWEST_SHOWN = -0.25
 
@@ -62,7 +65,8 @@ _CAPTIONS = {
     "number beside it), so early points rest on few; bars are 95 % bootstrap intervals of the median.",
     "versions-now": "On the same materials: those that this checkpoint holds out, which none of the "
     "versions has learnt from.",
-    "curve": "Fits at each size: small marks are single seeds, the line joins their means.",
+    "curve": "Fits at each size: small marks are single seeds, each with its own held-out materials; the line "
+    "joins their means.",
 }
 
 
@@ -97,19 +101,33 @@ def as_fitted(versions: Sequence[Card]) -> list[FittedVersion]:
     ]
 
 
-def by_kind(points: Sequence[CurvePoint]) -> dict[str, dict[int, list[float]]]:
-    """Median SC of all seeds by kind and number of materials, ascending."""
-    found: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+# Kind, and the largest cell in atoms where the fits were limited to small ones.
+Series = tuple[str, int | None]
+
+
+def by_series(points: Sequence[CurvePoint]) -> dict[Series, dict[int, list[float]]]:
+    """Median SC of all seeds by kind, largest cell and number of materials, all ascending."""
+    found: dict[Series, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for point in sorted(points, key=lambda p: (p.n, p.seed)):
-        found[point.kind][point.n].append(point.median_sc)
-    return {kind: dict(found[kind]) for kind in KINDS if kind in found}
+        found[point.kind, point.max_atoms][point.n].append(point.median_sc)
+    ordered = sorted(found, key=lambda series: (KINDS.index(series[0]), series[1] or 0))
+    return {series: dict(found[series]) for series in ordered}
+
+
+def _look(series: Series) -> tuple[str, str, str, str]:
+    """Label, colour, marker and line style."""
+    kind, limit = series
+    label, colour, marker, style = _STYLES[kind]
+    if limit is None:
+        return label, colour, marker, style
+    return f"transfer, ≤ {limit} atoms", _LIMITED.get(limit, _LIMITED_LARGER), marker, style
 
 
 def _told(curve: Curve) -> str:
     parts = []
-    for kind, found in by_kind(curve.points).items():
+    for series, found in by_series(curve.points).items():
         largest = max(found)
-        parts.append(f"{_STYLES[kind][0]} {fmean(found[largest]):.3f} at {largest}")
+        parts.append(f"{_look(series)[0]} {fmean(found[largest]):.3f} at {largest}")
     mark = "" if curve.ipa_as_rpa is None else f"; IPA taken for RPA {curve.ipa_as_rpa:.3f}"
     return ", ".join(parts) + mark + "."
 
@@ -145,8 +163,8 @@ def _draw_now(axis: Axes, now: MeasuredNow) -> None:
 
 
 def _draw_curve(axis: Axes, curve: Curve) -> None:
-    for kind, found in by_kind(curve.points).items():
-        label, colour, marker, style = _STYLES[kind]
+    for series, found in by_series(curve.points).items():
+        label, colour, marker, style = _look(series)
         for n, values in found.items():
             axis.plot([n] * len(values), values, ls="", marker=marker, ms=3, color=colour, alpha=0.45)
         means = [fmean(values) for values in found.values()]

@@ -17,12 +17,13 @@ _WRITTEN_BY = "Write it with `farm train curve --json`"
 
 @dataclass(frozen=True, kw_only=True)
 class CurvePoint:
-    """One fit: on ``n`` materials, with the seed, its held-out median SC."""
+    """One fit: on ``n`` materials, of at most ``max_atoms`` where that is given, its held-out median SC."""
 
     kind: str
     n: int
     seed: int
     median_sc: float
+    max_atoms: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +53,14 @@ def _point(record: Any, where: str) -> CurvePoint:
     n, seed, sc = (_number(record.get(name), f"{where}.{name}") for name in ("n", "seed", "median_sc"))
     if n < 1:
         raise InputError(f"{where}.n: {n:g} is no number of materials", fix=_WRITTEN_BY)
-    return CurvePoint(kind=str(record["kind"]), n=int(n), seed=int(seed), median_sc=sc)
+    limit = record.get("max_atoms")
+    return CurvePoint(
+        kind=str(record["kind"]),
+        n=int(n),
+        seed=int(seed),
+        median_sc=sc,
+        max_atoms=None if limit is None else int(_number(limit, f"{where}.max_atoms")),
+    )
 
 
 def _number(value: Any, where: str) -> float:
