@@ -65,8 +65,8 @@ _CAPTIONS = {
     "number beside it), so early points rest on few; bars are 95 % bootstrap intervals of the median.",
     "versions-now": "On the same materials: those that this checkpoint holds out, which none of the "
     "versions has learnt from.",
-    "curve": "Fits at each size: small marks are single seeds, each with its own held-out materials; the line "
-    "joins their means.",
+    "curve": "Fits at each size: small marks are single seeds, each with its own held-out materials; the "
+    "line joins their means.",
 }
 
 
