@@ -78,9 +78,7 @@ def default_plan(
     elif architecture == OscillatorConfig.architecture:
         plan = RefitPlan(
             base=_OSCILLATORS,
-            # Short enough to keep the last weights: the rows that would stop it stay unseen, and
-            # the intervals that are taken from them are honest.
-            transfer=replace(_OSCILLATORS, epochs=20, least_steps=100, keep="last"),
+            transfer=replace(_OSCILLATORS, epochs=60, lr=5e-4, least_steps=60),
             model=OscillatorConfig(),
         )
     else:
