@@ -45,6 +45,8 @@ def home(tmp_path, small_config, dataset_of, monkeypatch):
     plan = RefitPlan(
         base=FitPlan(epochs=3, lr=1e-2, threads=1),
         transfer=FitPlan(epochs=3, lr=1e-3, threads=1),
+        similarity=None,
+        members=1,
         model=small_config,
     )
     for n_materials in (20, 40):
