@@ -20,11 +20,11 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-from trainer.architectures import new_model
-from trainer.card import Card
-from trainer.exchange import pull
-from trainer.optimate import OptiMateConfig
-from trainer.registry import Registry
+from trainer.checkpoints.card import Card
+from trainer.checkpoints.exchange import pull
+from trainer.checkpoints.registry import Registry
+from trainer.networks.architectures import new_model
+from trainer.networks.optimate import OptiMateConfig
 
 N_RUNS = 9
 

@@ -40,14 +40,14 @@ from farm.cost import predict_cost
 from farm.policy import Policy, order
 from farm.protocol import PRESETS, Protocol
 from farm.store import open_store
-from trainer.architectures import new_model
-from trainer.dataset import Dataset, load_dataset
-from trainer.recipes import FROM_SCRATCH, TRANSFER
-from trainer.metrics import score_ipa_as_rpa, score_model, summarise
-from trainer.network import SpectrumNetwork, pooled_vectors
-from trainer.optimate import OptiMateConfig
-from trainer.rungs import fit_rung
-from trainer.split import Split, SplitRule, split_crystals
+from trainer.data.dataset import Dataset, load_dataset
+from trainer.data.split import Split, SplitRule, split_crystals
+from trainer.fitting.metrics import score_ipa_as_rpa, score_model, summarise
+from trainer.fitting.recipes import FROM_SCRATCH, TRANSFER
+from trainer.fitting.rungs import fit_rung
+from trainer.networks.architectures import new_model
+from trainer.networks.network import SpectrumNetwork, pooled_vectors
+from trainer.networks.optimate import OptiMateConfig
 
 POLICIES: tuple[Policy, ...] = ("cheapest", "uncertainty-per-cost", "diverse")
 # Of the CPU seconds of all; the farm refits when its set has doubled.

@@ -2,9 +2,9 @@
 
     OMP_NUM_THREADS=1 python benchmarks/prediction_speed.py [STRUCTURES] [--limit 400]
 
-STRUCTURES is an Alexandria file, or in $ALEXANDRIA; without it the bundled crystals are taken. The baseline of
-each line is the published way, in the same run and on the same crystals: pymatgen reads the file and finds the
-primitive cell, its neighbour list gives every edge, one Gaussian feature vector an edge, torch_geometric
+STRUCTURES is an Alexandria file, or in $ALEXANDRIA; without it the bundled crystals are taken. The baseline
+of each line is the published way, in the same run and on the same crystals: pymatgen reads the file and finds
+the primitive cell, its neighbour list gives every edge, one Gaussian feature vector an edge, torch_geometric
 layers on all of them, one structure after the other. Medians; the results are compared too.
 """
 
@@ -30,9 +30,10 @@ from torch_geometric.nn import GATv2Conv
 
 from farm.crystal import Crystal
 from farm.sources import Filters, parse, read_source
-from trainer.architectures import new_model
-from trainer.ensemble import Ensemble
-from trainer.graph import (
+from trainer.inference.predict import read_crystals
+from trainer.networks.architectures import new_model
+from trainer.networks.ensemble import Ensemble
+from trainer.networks.graph import (
     CUTOFF_ANGSTROM,
     MAIN_GROUP_TABLE,
     N_COLUMNS,
@@ -42,10 +43,9 @@ from trainer.graph import (
     crystal_graphs,
     packed_graph,
 )
-from trainer.network import SpectrumNetwork, predict_spectra
-from trainer.optimate import OptiMateConfig
-from trainer.oscillators import OscillatorConfig
-from trainer.predict import read_crystals
+from trainer.networks.network import SpectrumNetwork, predict_spectra
+from trainer.networks.optimate import OptiMateConfig
+from trainer.networks.oscillators import OscillatorConfig
 
 _PLACES = {
     symbol: (row, column)

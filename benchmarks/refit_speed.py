@@ -37,17 +37,17 @@ from torch_geometric.utils import softmax
 from transfer_on_harvest import read_harvest
 
 from farm.crystal import Crystal
-from trainer.architectures import new_model
-from trainer.ensemble import Ensemble
-from trainer.graph import distance_features, neighbour_list, node_features
-from trainer.learning_curve import seed_rule
-from trainer.metrics import score_model, score_spectra, summarise
-from trainer.network import SpectrumNetwork
-from trainer.optimate import OptiMateConfig
-from trainer.plan import PUBLISHED_TRANSFER
-from trainer.recipes import RefitPlan, default_plan
-from trainer.rungs import Data, fit_rung, member_rows
-from trainer.trial import data_of
+from trainer.fitting.metrics import score_model, score_spectra, summarise
+from trainer.fitting.plan import PUBLISHED_TRANSFER
+from trainer.fitting.recipes import RefitPlan, default_plan
+from trainer.fitting.rungs import Data, fit_rung, member_rows
+from trainer.networks.architectures import new_model
+from trainer.networks.ensemble import Ensemble
+from trainer.networks.graph import distance_features, neighbour_list, node_features
+from trainer.networks.network import SpectrumNetwork
+from trainer.networks.optimate import OptiMateConfig
+from trainer.trials.learning_curve import seed_rule
+from trainer.trials.trial import data_of
 
 MEMBERS = 4
 

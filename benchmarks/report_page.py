@@ -22,11 +22,11 @@ import click
 import torch
 from transfer_on_harvest import read_harvest
 
-from trainer.dataset import Dataset, build_dataset
-from trainer.plan import FitPlan
-from trainer.recipes import RefitPlan
-from trainer.refit import refit_dataset
-from trainer.registry import Registry
+from trainer.checkpoints.registry import Registry
+from trainer.data.dataset import Dataset, build_dataset
+from trainer.fitting.plan import FitPlan
+from trainer.fitting.recipes import RefitPlan
+from trainer.fitting.refit import refit_dataset
 from trainer.report.calculated import describe
 from trainer.report.contents import Contents
 from trainer.report.page import Report, make_report, render

@@ -31,17 +31,17 @@ import torch
 from pymatgen.core import Structure
 
 from farm.crystal import Crystal
-from trainer.architectures import ARCHITECTURES, new_model
-from trainer.dataset import Dataset, TrainingRow, build_dataset
-from trainer.ensemble import Ensemble
-from trainer.learning_curve import atom_counts, seed_rule, small_cells, some
-from trainer.metrics import Score, score_ipa_as_rpa, score_model, summarise
-from trainer.network import SpectrumNetwork
-from trainer.plan import FitPlan
-from trainer.recipes import RefitPlan, default_plan
-from trainer.rungs import Data, fit_rung, member_rows
-from trainer.split import Split
-from trainer.trial import data_of
+from trainer.data.dataset import Dataset, TrainingRow, build_dataset
+from trainer.data.split import Split
+from trainer.fitting.metrics import Score, score_ipa_as_rpa, score_model, summarise
+from trainer.fitting.plan import FitPlan
+from trainer.fitting.recipes import RefitPlan, default_plan
+from trainer.fitting.rungs import Data, fit_rung, member_rows
+from trainer.networks.architectures import ARCHITECTURES, new_model
+from trainer.networks.ensemble import Ensemble
+from trainer.networks.network import SpectrumNetwork
+from trainer.trials.learning_curve import atom_counts, seed_rule, small_cells, some
+from trainer.trials.trial import data_of
 
 SIZES = (30, 100)
 GROWING = (60, 120)

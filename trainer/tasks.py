@@ -22,7 +22,7 @@ from farm.settings import Settings
 if TYPE_CHECKING:
     from celery import Celery
 
-    from trainer.rungs import RefitProgress
+    from trainer.fitting.rungs import RefitProgress
 
 LOGGER = logging.getLogger(__name__)
 
@@ -76,8 +76,8 @@ def run_refit(n_rpa: int, backlog: Backlog, settings: Settings) -> None:
     ``n_rpa`` is how many RPA spectra there were when it was asked for: what arrives during the
     fit counts towards the next. A refit that was killed goes on where it was.
     """
-    from trainer.recipes import plan_of
-    from trainer.refit import refit
+    from trainer.fitting.recipes import plan_of
+    from trainer.fitting.refit import refit
 
     failures = int(backlog.roster.refit_state().get("failures", 0))
     try:
@@ -108,7 +108,7 @@ def run_rank(backlog: Backlog, settings: Settings) -> None:
             # No crystal is read and torch is not loaded; what another policy had placed goes back.
             backlog.place(dict.fromkeys(backlog.ready_order()))
             return
-        from trainer.ranking import rank, ranking_device
+        from trainer.inference.ranking import rank, ranking_device
 
         ranking = rank(
             backlog.ready_jobs(_MOST_RANKED),

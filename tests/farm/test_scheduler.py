@@ -122,7 +122,7 @@ def test_a_refit_is_asked_for_once_and_again_when_its_trainer_dies(
     assert len(backlog.waiting_task_ids(TRAINER_QUEUE)) == 2
     backlog.roster.set_refit_state(state="idle", n_rpa=9, failures=0)
     assert is_idle(backlog, settings)
-    assert REFIT == "trainer.refit"
+    assert REFIT == "trainer.fitting.refit"
 
 
 def test_idle_means_no_job_in_any_open_state(

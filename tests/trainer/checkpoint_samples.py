@@ -9,9 +9,9 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from trainer.architectures import new_model
-from trainer.card import Card
-from trainer.registry import Registry
+from trainer.checkpoints.card import Card
+from trainer.checkpoints.registry import Registry
+from trainer.networks.architectures import new_model
 
 
 def make_card(config, parent: str | None = None, median_sc: float = 0.5) -> Card:

@@ -17,8 +17,8 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import torch_geometric  # noqa: F401
 
-from trainer.dataset import Dataset, TrainingRow, build_dataset
-from trainer.optimate import OptiMateConfig
+from trainer.data.dataset import Dataset, TrainingRow, build_dataset
+from trainer.networks.optimate import OptiMateConfig
 
 N_ENERGIES = 41
 CATIONS = ("Li", "Na", "K", "Be", "Mg", "Ca", "B", "Al", "Ga")

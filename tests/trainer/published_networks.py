@@ -11,7 +11,7 @@ from torch_geometric.nn import MLP, GATv2Conv, Sequential
 from torch_geometric.utils import scatter, softmax
 
 from farm.crystal import Crystal
-from trainer.graph import distance_features, neighbour_list, node_features
+from trainer.networks.graph import distance_features, neighbour_list, node_features
 
 Widths = list[list[int]]
 N_NODE, N_EDGE = 13, 51

@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainer.calibration import LEAST_MATERIALS, LEVELS, Calibration, calibrate, coverage, disagreement
+from trainer.networks.calibration import (
+    LEAST_MATERIALS,
+    LEVELS,
+    Calibration,
+    calibrate,
+    coverage,
+    disagreement,
+)
 
 
 def made_up(n_materials: int, seed: int, *, spoil: float = 1.0):

@@ -11,9 +11,9 @@ from checkpoint_samples import serving, write_versions
 from click.testing import CliRunner
 
 from farm.errors import CheckpointError, InputError
-from trainer import cli
-from trainer.checkpoint_cli import checkpoints, pull
-from trainer.registry import Registry
+from trainer.checkpoints.registry import Registry
+from trainer.cli import predict as cli
+from trainer.cli.checkpoints import checkpoints, pull
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ def test_history_tells_what_happened(home):
 
 def test_loading_the_commands_loads_no_torch():
     code = (
-        "import sys, trainer.checkpoint_cli;"
+        "import sys, trainer.cli.checkpoints;"
         "sys.exit(any(m in sys.modules for m in ('torch', 'h5py', 'pymatgen', 'fsspec')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -17,10 +17,10 @@ import torch
 from checkpoint_samples import serving, write_versions
 
 from farm.errors import CheckpointError, InputError, MissingProgramError
-from trainer import exchange
-from trainer.exchange import pull, push
-from trainer.registry import Registry
-from trainer.remote import Patience
+from trainer.checkpoints import exchange
+from trainer.checkpoints.exchange import pull, push
+from trainer.checkpoints.registry import Registry
+from trainer.checkpoints.remote import Patience
 
 HASTY = Patience(attempts=3, pause_s=0.01, connect_s=5, read_s=5)
 
@@ -397,7 +397,8 @@ def test_a_pull_that_is_killed_leaves_only_what_the_next_one_clears(origin, here
         release.wait(60)
         return True
 
-    code = "import sys; from trainer.exchange import pull; from trainer.registry import Registry;"
+    code = "import sys; from trainer.checkpoints.exchange import pull;"
+    code += "from trainer.checkpoints.registry import Registry;"
     code += "pull(Registry(sys.argv[1]), sys.argv[2])"
     with serving(origin.directory, stall) as (url, _):
         process = subprocess.Popen([sys.executable, "-c", code, str(here.directory), url])

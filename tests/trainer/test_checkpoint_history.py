@@ -13,9 +13,9 @@ import pytest
 from checkpoint_samples import write_versions
 
 from farm.errors import CheckpointError
-from trainer.exchange import pull
-from trainer.history import Event, append, entry, read
-from trainer.registry import Registry
+from trainer.checkpoints.exchange import pull
+from trainer.checkpoints.history import Event, append, entry, read
+from trainer.checkpoints.registry import Registry
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_many_writers_lose_no_line(tmp_path):
     path = tmp_path / "history.jsonl"
     code = (
         "import sys; from pathlib import Path; from datetime import datetime, UTC;"
-        "from trainer.history import *;"
+        "from trainer.checkpoints.history import *;"
         "[append(Path(sys.argv[1]), entry(Event.REFUSED, f'{sys.argv[2]}-{n}', now=datetime.now(UTC),"
         " origin=None, why='x' * 300, numbers={})) for n in range(50)]"
     )

@@ -13,13 +13,13 @@ import torch
 from checkpoint_samples import make_card, write_versions
 
 from farm.errors import CheckpointError
-from trainer import architectures
-from trainer.architectures import build, new_model
-from trainer.card import read_card, verify
-from trainer.exchange import pull
-from trainer.graph import crystal_graph
-from trainer.network import predict_spectra
-from trainer.registry import Registry
+from trainer.checkpoints.card import read_card, verify
+from trainer.checkpoints.exchange import pull
+from trainer.checkpoints.registry import Registry
+from trainer.networks import architectures
+from trainer.networks.architectures import build, new_model
+from trainer.networks.graph import crystal_graph
+from trainer.networks.network import predict_spectra
 
 
 @pytest.fixture

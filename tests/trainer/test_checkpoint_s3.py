@@ -6,9 +6,9 @@ import pytest
 from checkpoint_samples import write_versions
 
 from farm.errors import CheckpointError
-from trainer.exchange import pull, push
-from trainer.registry import Registry
-from trainer.remote import Patience
+from trainer.checkpoints.exchange import pull, push
+from trainer.checkpoints.registry import Registry
+from trainer.checkpoints.remote import Patience
 
 pytest.importorskip("s3fs")
 moto_server = pytest.importorskip("moto.server")

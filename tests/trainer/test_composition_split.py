@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from farm.crystal import Crystal
 from farm.sources import read_source
-from trainer.split import DEFAULT_RULE, SplitRule, composition_key, split_crystals
+from trainer.data.split import DEFAULT_RULE, SplitRule, composition_key, split_crystals
 
 ELEMENTS = ["Li", "Be", "B", "C", "N", "O", "F", "Na", "Mg", "Al", "Si"]
 

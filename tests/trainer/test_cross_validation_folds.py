@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from farm.crystal import Crystal
 from farm.errors import InputError
-from trainer.folds import assign_folds, fold_split, mean_and_spread
-from trainer.split import DEFAULT_RULE, composition_key
+from trainer.data.folds import assign_folds, fold_split, mean_and_spread
+from trainer.data.split import DEFAULT_RULE, composition_key
 
 ELEMENTS = ["Li", "Be", "B", "C", "N", "O", "F", "Na", "Mg", "Al", "Si"]
 

@@ -12,7 +12,7 @@ from pymatgen.core import Element
 
 from farm.crystal import Crystal
 from farm.errors import CrystalError
-from trainer.graph import (
+from trainer.networks.graph import (
     MAIN_GROUP_TABLE,
     collate,
     crystal_graph,

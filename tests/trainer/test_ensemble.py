@@ -7,11 +7,11 @@ import copy
 import pytest
 import torch
 
-from trainer.architectures import model_of, new_model
-from trainer.ensemble import Ensemble, member_spectra
-from trainer.graph import collate, crystal_graph, crystal_graphs
-from trainer.network import predict_spectra
-from trainer.oscillators import OscillatorConfig
+from trainer.networks.architectures import model_of, new_model
+from trainer.networks.ensemble import Ensemble, member_spectra
+from trainer.networks.graph import collate, crystal_graph, crystal_graphs
+from trainer.networks.network import predict_spectra
+from trainer.networks.oscillators import OscillatorConfig
 
 OSCILLATORS = OscillatorConfig(width=16, layers=2, heads=2, hidden=(32,), n_oscillators=40, n_energies=41)
 

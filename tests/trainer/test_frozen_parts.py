@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from farm.errors import InputError
-from trainer.architectures import ARCHITECTURES, new_model
-from trainer.fit import fit
-from trainer.freezing import PARTS, frozen, modules_of
-from trainer.optimate import OptiMateConfig
-from trainer.oscillators import OscillatorConfig
-from trainer.plan import FitPlan
+from trainer.fitting.fit import fit
+from trainer.fitting.plan import FitPlan
+from trainer.networks.architectures import ARCHITECTURES, new_model
+from trainer.networks.freezing import PARTS, frozen, modules_of
+from trainer.networks.optimate import OptiMateConfig
+from trainer.networks.oscillators import OscillatorConfig
 
 PLAN = FitPlan(epochs=4, lr=1e-2, weight_decay=1e-2, batch_size=8, threads=1)
 NONE = np.array([], dtype=np.int64)

@@ -15,18 +15,18 @@ import pytest
 import torch
 
 from farm.errors import CheckpointError
-from trainer import fit_state
-from trainer.architectures import new_model
-from trainer.card import verify
-from trainer.dataset import Dataset
-from trainer.fit import fit
-from trainer.oscillators import OscillatorConfig
-from trainer.plan import FitPlan
-from trainer.recipes import RefitPlan
-from trainer.refit import RefitOutcome, refit_dataset
-from trainer.registry import Registry
-from trainer.split import split_crystals
-from trainer.workbench import workbench
+from trainer.checkpoints.card import verify
+from trainer.checkpoints.registry import Registry
+from trainer.data.dataset import Dataset
+from trainer.data.split import split_crystals
+from trainer.fitting import fit_state
+from trainer.fitting.fit import fit
+from trainer.fitting.plan import FitPlan
+from trainer.fitting.recipes import RefitPlan
+from trainer.fitting.refit import RefitOutcome, refit_dataset
+from trainer.fitting.workbench import workbench
+from trainer.networks.architectures import new_model
+from trainer.networks.oscillators import OscillatorConfig
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 
 from farm.errors import InputError
-from trainer.dataset import build_dataset
-from trainer.learning_curve import (
+from trainer.data.dataset import build_dataset
+from trainer.data.split import Split, split_crystals
+from trainer.fitting.rungs import fit_rung
+from trainer.report.curve_file import read_curve
+from trainer.trials.learning_curve import (
     curve_plan,
     curve_table,
     learning_curve,
@@ -20,9 +23,6 @@ from trainer.learning_curve import (
     small_cells,
     some,
 )
-from trainer.report.curve_file import read_curve
-from trainer.rungs import fit_rung
-from trainer.split import Split, split_crystals
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_the_document_is_what_the_report_reads_and_the_table_sums_up(dataset, pl
         bases.extend([rung] if rung == "ipa" else [])
         return fit_rung(model, rung, *args, **kwargs)
 
-    monkeypatch.setattr("trainer.learning_curve.fit_rung", counted)
+    monkeypatch.setattr("trainer.trials.learning_curve.fit_rung", counted)
     seen = []
     document = learning_curve(
         dataset, plan, sizes=[10, None], n_seeds=2, cells=[2], on_progress=lambda *step: seen.append(step)

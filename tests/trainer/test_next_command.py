@@ -14,14 +14,14 @@ from farm.broker import connect
 from farm.job import Engine, Job
 from farm.policy import order
 from farm.protocol import PRESETS
-from trainer.acquire import propose
-from trainer.next_cli import next_
-from trainer.plan import FitPlan
-from trainer.ranking import latents
-from trainer.recipes import RefitPlan
-from trainer.refit import refit_dataset
-from trainer.registry import Registry
-from trainer.split import SplitRule
+from trainer.checkpoints.registry import Registry
+from trainer.cli.next import next_
+from trainer.data.split import SplitRule
+from trainer.fitting.plan import FitPlan
+from trainer.fitting.recipes import RefitPlan
+from trainer.fitting.refit import refit_dataset
+from trainer.inference.acquire import propose
+from trainer.inference.ranking import latents
 
 PROTOCOL = PRESETS["demo"]
 QUICK = FitPlan(epochs=8, lr=1e-2, batch_size=16, threads=1)

@@ -10,8 +10,8 @@ from torch_geometric.nn import GATv2Conv
 
 from farm.crystal import Crystal
 from farm.errors import CheckpointError
-from trainer.architectures import new_model
-from trainer.graph import (
+from trainer.networks.architectures import new_model
+from trainer.networks.graph import (
     collate,
     crystal_graph,
     crystal_graphs,
@@ -19,9 +19,9 @@ from trainer.graph import (
     neighbour_list,
     node_features,
 )
-from trainer.layers import ShellAttention
-from trainer.network import predict_spectra
-from trainer.optimate import OptiMate, OptiMateConfig
+from trainer.networks.layers import ShellAttention
+from trainer.networks.network import predict_spectra
+from trainer.networks.optimate import OptiMate, OptiMateConfig
 
 
 def supercell(crystal: Crystal, copies: int) -> Crystal:

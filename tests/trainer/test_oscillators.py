@@ -10,10 +10,10 @@ import torch
 
 from farm.crystal import Crystal
 from farm.spectrum import energy_grid_ev, kramers_kronig_real
-from trainer.architectures import new_model
-from trainer.graph import N_COLUMNS, collate, crystal_graph, crystal_graphs
-from trainer.network import predict_spectra
-from trainer.oscillators import (
+from trainer.networks.architectures import new_model
+from trainer.networks.graph import N_COLUMNS, collate, crystal_graph, crystal_graphs
+from trainer.networks.network import predict_spectra
+from trainer.networks.oscillators import (
     PLASMA_EV2_ANGSTROM3,
     OscillatorConfig,
     oscillator_energies_ev,

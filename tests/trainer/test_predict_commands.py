@@ -23,18 +23,18 @@ from farm.result import LadderStep, Result
 from farm.sources import read_simple_cif, read_source
 from farm.spectrum import energy_grid_ev, kramers_kronig_real
 from farm.store import StoreWriter
-from trainer import cli
-from trainer.architectures import new_model
-from trainer.graph import crystal_graph
-from trainer.network import predict_spectra
-from trainer.oscillators import OscillatorConfig
-from trainer.plan import FitPlan
-from trainer.plot import plot_predictions
-from trainer.predict import Predictor, Property, derive, stored_spectrum
-from trainer.recipes import RefitPlan
-from trainer.refit import refit_dataset
-from trainer.registry import Registry
-from trainer.split import SplitRule
+from trainer.checkpoints.registry import Registry
+from trainer.cli import predict as cli
+from trainer.data.split import SplitRule
+from trainer.fitting.plan import FitPlan
+from trainer.fitting.recipes import RefitPlan
+from trainer.fitting.refit import refit_dataset
+from trainer.inference.plot import plot_predictions
+from trainer.inference.predict import Predictor, Property, derive, stored_spectrum
+from trainer.networks.architectures import new_model
+from trainer.networks.graph import crystal_graph
+from trainer.networks.network import predict_spectra
+from trainer.networks.oscillators import OscillatorConfig
 
 
 @pytest.fixture
@@ -192,7 +192,8 @@ def as_sites(structure):
 
 
 def test_loading_the_commands_loads_no_torch():
-    code = "import sys, trainer.cli; sys.exit(any(m in sys.modules for m in ('torch', 'h5py', 'pymatgen')))"
+    code = "import sys, trainer.cli.predict, trainer.cli.next, trainer.cli.train, trainer.cli.checkpoints;"
+    code += "sys.exit(any(m in sys.modules for m in ('torch', 'h5py', 'pymatgen')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from trainer.card import read_card
-from trainer.plan import FitPlan
-from trainer.promotion import paired
-from trainer.recipes import RefitPlan
-from trainer.refit import RefitOutcome, refit_dataset
-from trainer.registry import Registry
-from trainer.split import split_crystals
+from trainer.checkpoints.card import read_card
+from trainer.checkpoints.registry import Registry
+from trainer.data.split import split_crystals
+from trainer.fitting.plan import FitPlan
+from trainer.fitting.promotion import paired
+from trainer.fitting.recipes import RefitPlan
+from trainer.fitting.refit import RefitOutcome, refit_dataset
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 

@@ -14,12 +14,12 @@ from published_networks import published_graphs, published_network
 from farm.cli.status import current_checkpoint, model_line
 from farm.errors import CheckpointError, InputError
 from farm.settings import load_settings
-from trainer import cli
-from trainer.architectures import new_model
-from trainer.card import read_card
-from trainer.checkpoint_cli import checkpoints
-from trainer.ensemble import Ensemble
-from trainer.registry import Registry
+from trainer.checkpoints.card import read_card
+from trainer.checkpoints.registry import Registry
+from trainer.cli import predict as cli
+from trainer.cli.checkpoints import checkpoints
+from trainer.networks.architectures import new_model
+from trainer.networks.ensemble import Ensemble
 
 WIDTHS = [[8, 6], [5, 3], [4, 2], [9, 7]]
 
@@ -161,7 +161,7 @@ def test_of_several_members_one_is_exported(registry, small_config, tmp_path):
 
 
 def test_another_architecture_is_not_exported(registry, tmp_path):
-    from trainer.oscillators import OscillatorConfig
+    from trainer.networks.oscillators import OscillatorConfig
 
     config = OscillatorConfig()
     version = registry.write({"rpa": new_model(config, 0)}, make_card(config)).version

@@ -14,9 +14,15 @@ from published_networks import published_graphs, published_network
 from farm.crystal import Crystal
 from farm.errors import CheckpointError, CrystalError
 from farm.sources.bundled import bundled_crystals
-from trainer.graph import crystal_graph, packed_graph
-from trainer.optimate import OptiMate, OptiMateConfig
-from trainer.published import Layout, from_published, read_published, to_published, write_published
+from trainer.checkpoints.published import (
+    Layout,
+    from_published,
+    read_published,
+    to_published,
+    write_published,
+)
+from trainer.networks.graph import crystal_graph, packed_graph
+from trainer.networks.optimate import OptiMate, OptiMateConfig
 
 SMALL = [[8, 6], [5, 3], [4, 2], [9, 7]]
 WIDTHS = {

@@ -21,14 +21,14 @@ from farm.queues import RANK, make_app
 from farm.result import LadderStep, Result
 from farm.settings import Settings
 from farm.store import StoreWriter
-from trainer.architectures import new_model
-from trainer.graph import crystal_graph
-from trainer.network import pooled_vectors
-from trainer.plan import FitPlan
-from trainer.ranking import latents, places, rank
-from trainer.recipes import RefitPlan
-from trainer.refit import refit_dataset
-from trainer.registry import Registry
+from trainer.checkpoints.registry import Registry
+from trainer.fitting.plan import FitPlan
+from trainer.fitting.recipes import RefitPlan
+from trainer.fitting.refit import refit_dataset
+from trainer.inference.ranking import latents, places, rank
+from trainer.networks.architectures import new_model
+from trainer.networks.graph import crystal_graph
+from trainer.networks.network import pooled_vectors
 from trainer.tasks import register, run_rank
 
 PROTOCOL = PRESETS["demo"]
@@ -154,7 +154,7 @@ def test_a_network_without_finite_numbers_sees_nothing(dataset_of, small_config)
 def test_many_crystals_are_the_same_in_pieces(dataset_of, small_config, monkeypatch) -> None:
     model, crystals = new_model(small_config, 0), dataset_of(20).crystals
     whole, _ = latents(model, crystals)
-    monkeypatch.setattr("trainer.ranking._CRYSTALS_AT_A_TIME", 3)
+    monkeypatch.setattr("trainer.inference.ranking._CRYSTALS_AT_A_TIME", 3)
     pieces, seen = latents(model, crystals)
     assert seen.tolist() == list(range(20))
     assert np.allclose(whole, pieces, atol=1e-6)
@@ -300,7 +300,7 @@ def test_a_refit_is_followed_by_a_ranking(
     app = make_app(redis_url)
     register(app, backlog, farm)
     store_results(farm, [job.crystal for job in jobs[:3]])  # too few for a fit
-    app.tasks["trainer.refit"](3)
+    app.tasks["trainer.fitting.refit"](3)
     assert backlog.ready_order() != by_cost(jobs)
 
 

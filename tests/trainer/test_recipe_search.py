@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from farm.errors import InputError, MissingProgramError
-from trainer.dataset import build_dataset
-from trainer.oscillators import OscillatorConfig
-from trainer.search import search
-from trainer.search_study import BATCH_SIZES, changed
-from trainer.split import split_crystals
-from trainer.trial_plan import trial_plan
+from trainer.data.dataset import build_dataset
+from trainer.data.split import split_crystals
+from trainer.networks.oscillators import OscillatorConfig
+from trainer.trials.search import search
+from trainer.trials.search_study import BATCH_SIZES, changed
+from trainer.trials.trial_plan import trial_plan
 
 pytest.importorskip("optuna")
 
@@ -103,7 +103,7 @@ def test_hopeless_trials_end_early(dataset_of, plan, monkeypatch):
         seen.append(trial.number)
         return {"lr": trial.suggest_float("lr", 1e-9, 1e-2) if trial.number < 4 else 1e-9, "batch_size": 8}
 
-    monkeypatch.setattr("trainer.search.suggested", suggested)
+    monkeypatch.setattr("trainer.trials.search.suggested", suggested)
     epochs = dict.fromkeys(range(6), 0)
 
     def count(n_done, _step):

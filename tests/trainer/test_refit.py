@@ -12,17 +12,17 @@ import torch
 
 from farm.errors import CheckpointError
 from farm.spectrum import energy_grid_ev
-from trainer.architectures import new_model
-from trainer.card import verify
-from trainer.dataset import build_dataset
-from trainer.metrics import score_ipa_as_rpa, score_model, summarise
-from trainer.oscillators import OscillatorConfig
-from trainer.plan import FitPlan
-from trainer.recipes import FROM_SCRATCH, RefitPlan, default_plan
-from trainer.refit import RefitOutcome, refit_dataset, request_hash
-from trainer.registry import Registry
-from trainer.rungs import Data, fit_rung, may_reuse_base
-from trainer.split import SplitRule, split_crystals
+from trainer.checkpoints.card import verify
+from trainer.checkpoints.registry import Registry
+from trainer.data.dataset import build_dataset
+from trainer.data.split import SplitRule, split_crystals
+from trainer.fitting.metrics import score_ipa_as_rpa, score_model, summarise
+from trainer.fitting.plan import FitPlan
+from trainer.fitting.recipes import FROM_SCRATCH, RefitPlan, default_plan
+from trainer.fitting.refit import RefitOutcome, refit_dataset, request_hash
+from trainer.fitting.rungs import Data, fit_rung, may_reuse_base
+from trainer.networks.architectures import new_model
+from trainer.networks.oscillators import OscillatorConfig
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 

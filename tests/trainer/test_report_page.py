@@ -22,12 +22,12 @@ from farm.protocol import Protocol
 from farm.result import LadderStep, Result
 from farm.settings import load_settings
 from farm.store import StoreWriter
-from trainer.calibration import Calibration
-from trainer.dataset import load_dataset
-from trainer.plan import FitPlan
-from trainer.recipes import RefitPlan
-from trainer.refit import refit_dataset
-from trainer.registry import Registry
+from trainer.checkpoints.registry import Registry
+from trainer.data.dataset import load_dataset
+from trainer.fitting.plan import FitPlan
+from trainer.fitting.recipes import RefitPlan
+from trainer.fitting.refit import refit_dataset
+from trainer.networks.calibration import Calibration
 from trainer.report import atlas, calculated
 from trainer.report.command import write_report
 from trainer.report.contents import Group
@@ -75,7 +75,7 @@ def made(tmp_path_factory):
     """A farm with 40 materials and two checkpoints, made once."""
     from conftest import make_dataset
 
-    from trainer.optimate import OptiMateConfig
+    from trainer.networks.optimate import OptiMateConfig
 
     home = tmp_path_factory.mktemp("report") / "home"
     home.mkdir()

@@ -11,8 +11,8 @@ import pytest
 from farm.crystal import Crystal
 from farm.errors import CheckpointError
 from farm.rung import Rung, RungChoice
-from trainer.rung_choice import choose_rung, make_chooser
-from trainer.similarity import PredictedSimilarity, SimilarityModel
+from trainer.inference.rung_choice import choose_rung, make_chooser
+from trainer.inference.similarity import PredictedSimilarity, SimilarityModel
 
 RockSalt = Callable[..., Crystal]
 

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from farm.errors import CheckpointError
-from trainer.card import verify
-from trainer.dataset import Dataset, build_dataset
-from trainer.plan import FitPlan
-from trainer.recipes import RefitPlan
-from trainer.refit import refit_dataset
-from trainer.registry import Registry
-from trainer.similarity import SimilarityModel
-from trainer.split import SplitRule
+from trainer.checkpoints.card import verify
+from trainer.checkpoints.registry import Registry
+from trainer.data.dataset import Dataset, build_dataset
+from trainer.data.split import SplitRule
+from trainer.fitting.plan import FitPlan
+from trainer.fitting.recipes import RefitPlan
+from trainer.fitting.refit import refit_dataset
+from trainer.inference.similarity import SimilarityModel
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 QUICK = FitPlan(epochs=4, lr=1e-2, batch_size=16, threads=1)

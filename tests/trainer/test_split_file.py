@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from farm.errors import InputError
-from trainer.split import DEFAULT_RULE, SplitRule, composition_key, split_crystals
-from trainer.split_file import rule_from_file, with_compositions
+from trainer.data.split import DEFAULT_RULE, SplitRule, composition_key, split_crystals
+from trainer.data.split_file import rule_from_file, with_compositions
 
 
 @pytest.fixture

@@ -20,18 +20,18 @@ from farm.protocol import Protocol
 from farm.result import LadderStep, Result
 from farm.sources import read_source
 from farm.store import StoreWriter
-from trainer.architectures import ARCHITECTURES
-from trainer.freezing import PARTS
-from trainer.optimate import OptiMateConfig
-from trainer.plan import FitPlan
-from trainer.recipes import RefitPlan, default_plan
-from trainer.refit import refit_dataset
-from trainer.registry import Registry
+from trainer.checkpoints.registry import Registry
+from trainer.cli.train import train
+from trainer.data.split import DEFAULT_RULE, composition_key
+from trainer.fitting.plan import FitPlan
+from trainer.fitting.recipes import RefitPlan, default_plan
+from trainer.fitting.refit import refit_dataset
+from trainer.networks.architectures import ARCHITECTURES
+from trainer.networks.freezing import PARTS
+from trainer.networks.optimate import OptiMateConfig
 from trainer.report.curve_file import read_curve
-from trainer.split import DEFAULT_RULE, composition_key
-from trainer.train_cli import train
-from trainer.train_progress import Bars, Lines, curve_watcher, search_watcher
-from trainer.trial_fit import Step
+from trainer.trials.one_fit import Step
+from trainer.trials.progress import Bars, Lines, curve_watcher, search_watcher
 
 SMALL = OptiMateConfig(embedding=(8,), attention=((8, 2),), output=(16,), n_energies=41)
 
@@ -82,7 +82,7 @@ def home(tmp_path, monkeypatch, dataset_of):
         }
         return replace(plan, model=model, similarity_model=similarity_model, **parts)
 
-    for module in ("trainer.trial_plan", "trainer.learning_curve"):
+    for module in ("trainer.trials.trial_plan", "trainer.trials.learning_curve"):
         monkeypatch.setattr(f"{module}.default_plan", short)
     return tmp_path / "home"
 
@@ -226,7 +226,7 @@ def test_a_split_is_completed_from_structure_files(tmp_path, rock_salt):
 
 @pytest.mark.usefixtures("home")
 def test_resume_goes_on_with_the_same_command(tmp_path, monkeypatch):
-    monkeypatch.setattr("trainer.fit_state.SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr("trainer.fitting.fit_state.SAVE_EVERY_S", 0.0)
     state = tmp_path / "fit.state"
     asked = ("direct", "--epochs", 4, "--json")
     whole = document_of(*asked[:-1])
@@ -288,7 +288,7 @@ def test_too_little_in_the_store_is_told(tmp_path, monkeypatch, dataset_of):
     assert isinstance(result.exception, InputError)
     assert "too few" in str(result.exception)
     (tmp_path / "spectra.h5").unlink()
-    from trainer.dataset import build_dataset
+    from trainer.data.dataset import build_dataset
 
     ipa_alone = [replace(row, rpa_eps_imag=None) for row in dataset_of(20).rows]
     fill(tmp_path / "spectra.h5", build_dataset(ipa_alone, two.energies_ev))
@@ -331,7 +331,7 @@ def test_choices_are_those_of_the_networks_and_loading_them_loads_no_torch():
     assert choices["architecture"] == set(ARCHITECTURES)
     assert choices["freeze"] == {*PARTS, "none"}
     heavy = "('torch', 'h5py', 'optuna', 'pymatgen')"
-    code = f"import sys, trainer.train_cli; sys.exit(any(m in sys.modules for m in {heavy}))"
+    code = f"import sys, trainer.cli.train; sys.exit(any(m in sys.modules for m in {heavy}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from farm.errors import InputError
-from trainer.architectures import new_model
-from trainer.fit import fit
-from trainer.network import predict_spectra
-from trainer.plan import FitPlan
-from trainer.split import split_crystals
+from trainer.data.split import split_crystals
+from trainer.fitting.fit import fit
+from trainer.fitting.plan import FitPlan
+from trainer.networks.architectures import new_model
+from trainer.networks.network import predict_spectra
 
 PLAN = FitPlan(epochs=60, lr=1e-2, batch_size=16, threads=1)
 NONE = np.array([], dtype=np.int64)

@@ -13,7 +13,7 @@ from farm.protocol import Protocol
 from farm.result import Correction, LadderStep, Result
 from farm.spectrum import energy_grid_ev
 from farm.store import StoreWriter, open_store
-from trainer.dataset import build_dataset, choose_rows, load_dataset
+from trainer.data.dataset import build_dataset, choose_rows, load_dataset
 
 PROTOCOL = Protocol(n_energies=41)
 OTHER = Protocol(n_energies=41, ecutwfc_ry=70)

@@ -9,16 +9,16 @@ import pytest
 import torch
 
 from farm.errors import InputError
-from trainer.architectures import new_model
-from trainer.dataset import build_dataset
-from trainer.optimate import OptiMateConfig
-from trainer.oscillators import OscillatorConfig
-from trainer.plan import PUBLISHED_SIMILARITY, PUBLISHED_TRANSFER
-from trainer.recipes import FROM_SCRATCH
-from trainer.split import DEFAULT_RULE, SplitRule, composition_key, split_crystals
-from trainer.trial import cross_validate, fold_data, trial, trial_data
-from trainer.trial_fit import judged_split
-from trainer.trial_plan import KINDS, starting_from, trial_plan
+from trainer.data.dataset import build_dataset
+from trainer.data.split import DEFAULT_RULE, SplitRule, composition_key, split_crystals
+from trainer.fitting.plan import PUBLISHED_SIMILARITY, PUBLISHED_TRANSFER
+from trainer.fitting.recipes import FROM_SCRATCH
+from trainer.networks.architectures import new_model
+from trainer.networks.optimate import OptiMateConfig
+from trainer.networks.oscillators import OscillatorConfig
+from trainer.trials.one_fit import judged_split
+from trainer.trials.trial import cross_validate, fold_data, trial, trial_data
+from trainer.trials.trial_plan import KINDS, starting_from, trial_plan
 
 FAST = {"epochs": 4, "lr": 1e-2, "threads": 1}
 
@@ -85,7 +85,7 @@ def test_a_transfer_from_a_model_leaves_it_alone_and_a_frozen_part_as_it_was(
 
 
 def test_a_killed_trial_goes_on_and_ends_the_same(dataset_of, plan_of, tmp_path, monkeypatch):
-    monkeypatch.setattr("trainer.fit_state.SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr("trainer.fitting.fit_state.SAVE_EVERY_S", 0.0)
     dataset, plan, state = dataset_of(30), plan_of("transfer"), tmp_path / "fit.state"
     whole = trial(dataset, plan)
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farm.spectrum import FloatArray
-from trainer.plot import INK, RAMP
+from trainer.inference.plot import INK, RAMP
 from trainer.report.contents import Group, Materials
 from trainer.report.figure import MOST_VECTOR_MARKS, Panel, Plate
 from trainer.report.observables import onset_ev

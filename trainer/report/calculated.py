@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.card import Card
-from trainer.metrics import score_spectra
+from trainer.checkpoints.card import Card
+from trainer.data.split import SplitRule, composition_key
+from trainer.fitting.metrics import score_spectra
 from trainer.report.contents import Group, Materials
-from trainer.split import SplitRule, composition_key
 
 if TYPE_CHECKING:
-    from trainer.dataset import Dataset
+    from trainer.data.dataset import Dataset
 
 # More would make the page too heavy for a browser; the held-out ones are always among them.
 MOST_MATERIALS = 5000

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farm.spectrum import FloatArray
-from trainer.card import Card
+from trainer.checkpoints.card import Card
 
 
 class Group(IntEnum):

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from trainer.card import Card
-from trainer.plot import COLOURS, INK
+from trainer.checkpoints.card import Card
+from trainer.inference.plot import COLOURS, INK
 from trainer.report.contents import Contents, MeasuredNow
 from trainer.report.curve_file import KINDS, Curve, CurvePoint
 from trainer.report.figure import Panel, Plate

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from farm.spectrum import FloatArray
-from trainer.plot import COLOURS, INK
+from trainer.inference.plot import COLOURS, INK
 from trainer.report.contents import Materials
 from trainer.report.figure import Panel, Plate
 

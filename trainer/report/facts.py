@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trainer.card import Card
+from trainer.checkpoints.card import Card
 from trainer.report.contents import Contents
 from trainer.report.similarity import difference_interval, median_interval
 

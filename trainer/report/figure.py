@@ -14,7 +14,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainer.plot import COLOURS, FAINT, INK, MUTED, STYLE
+from trainer.inference.plot import COLOURS, FAINT, INK, MUTED, STYLE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,15 +10,15 @@ import numpy as np
 
 from farm.errors import CheckpointError, FarmError, StoreError
 from farm.store import open_store
-from trainer.card import Card, read_card
-from trainer.registry import Registry
+from trainer.checkpoints.card import Card, read_card
+from trainer.checkpoints.registry import Registry
 from trainer.report.calculated import chosen, describe, part
 from trainer.report.contents import Contents, Materials, Note
 from trainer.report.predicted import ask, is_comparable, measure_now
 
 if TYPE_CHECKING:
-    from trainer.dataset import Dataset
-    from trainer.network import SpectrumNetwork
+    from trainer.data.dataset import Dataset
+    from trainer.networks.network import SpectrumNetwork
 
 # Of the newest versions so many are measured once more: a quarter of a second each.
 MOST_VERSIONS = 24
@@ -104,7 +104,7 @@ def _stored(
     store_path: Path, card: Card | None, notes: list[Note]
 ) -> tuple[Dataset | None, dict[str, float | None], dict[str, Any]]:
     """What the store holds under the protocol of the checkpoint, direct gaps, and the protocol."""
-    from trainer.dataset import choose_rows, load_dataset
+    from trainer.data.dataset import choose_rows, load_dataset
 
     protocol_hash = None
     try:

@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from trainer.card import Card
+from trainer.checkpoints.card import Card
 from trainer.report.atlas import Embedding, atlas_plate, embed
 from trainer.report.contents import Contents, Materials
 from trainer.report.curve import curve_plate

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from farm.spectrum import FloatArray
-from trainer.plot import COLOURS, MUTED
+from trainer.inference.plot import COLOURS, MUTED
 from trainer.report.contents import Materials
 from trainer.report.figure import MOST_VECTOR_MARKS, Panel, Plate
 from trainer.report.observables import OBSERVABLES, Observable

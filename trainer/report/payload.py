@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.plot import RAMP
+from trainer.inference.plot import RAMP
 from trainer.report.atlas import Embedding
 from trainer.report.contents import GROUP_NAMES, Group, Materials
 from trainer.report.observables import onset_ev

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from farm.spectrum import energy_grid_ev
-from trainer.card import Card
-from trainer.metrics import score_spectra
+from trainer.checkpoints.card import Card
+from trainer.fitting.metrics import score_spectra
 from trainer.report.contents import Materials, MeasuredNow, Note
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
 
-    from trainer.network import SpectrumNetwork
+    from trainer.networks.network import SpectrumNetwork
 
 # Spectra of all members of so many crystals are in memory at a time.
 _CRYSTALS_AT_A_TIME = 256
@@ -26,7 +26,7 @@ def ask(
     materials: Materials, graphs: Sequence[Data], model: SpectrumNetwork, card: Card
 ) -> tuple[Materials, tuple[Note, ...]]:
     """Materials with what the model says of them, where it predicts on their grid; else why not."""
-    from trainer.network import pooled_vectors, predict_spectra
+    from trainer.networks.network import pooled_vectors, predict_spectra
 
     pooled = pooled_vectors(model, graphs).numpy()
     if not np.isfinite(pooled).all():
@@ -53,8 +53,8 @@ def _with_uncertainty(
     record = card.uncertainty.get("calibration")
     if not record or materials.predicted is None:
         return materials
-    from trainer.calibration import Calibration
-    from trainer.ensemble import member_spectra
+    from trainer.networks.calibration import Calibration
+    from trainer.networks.ensemble import member_spectra
 
     calibration = Calibration.from_dict(record)
     half_widths, expected = [], []
@@ -73,7 +73,7 @@ def measure_now(
     models: Iterable[tuple[Card, SpectrumNetwork]], materials: Materials, graphs: Sequence[Data]
 ) -> MeasuredNow | None:
     """Versions on the held-out materials, whose ``graphs`` these are; None for fewer than two."""
-    from trainer.network import predict_spectra
+    from trainer.networks.network import predict_spectra
 
     rows = materials.held_out
     points: list[tuple[int, float]] = []

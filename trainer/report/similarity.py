@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farm.spectrum import FloatArray
-from trainer.plot import COLOURS, INK, MUTED, RAMP
+from trainer.inference.plot import COLOURS, INK, MUTED, RAMP
 from trainer.report.contents import Materials
 from trainer.report.figure import MOST_VECTOR_MARKS, Panel, Plate
 

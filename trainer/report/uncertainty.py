@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from farm.spectrum import FloatArray
-from trainer.card import Card
-from trainer.plot import COLOURS, INK, MUTED
+from trainer.checkpoints.card import Card
+from trainer.inference.plot import COLOURS, INK, MUTED
 from trainer.report.contents import Materials
 from trainer.report.figure import MOST_VECTOR_MARKS, Panel, Plate
 

@@ -1,0 +1,1 @@
+"""The trainer's commands; torch is loaded only when they run."""

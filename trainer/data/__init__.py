@@ -1,0 +1,1 @@
+"""What is learnt from: sets of spectra, and which part of them measures."""

@@ -1,0 +1,1 @@
+"""Fits and refits: from spectra to a promoted checkpoint."""

@@ -1,0 +1,1 @@
+"""A checkpoint, asked: spectra, similarities, what to compute next."""

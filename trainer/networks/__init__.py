@@ -1,0 +1,1 @@
+"""Networks: a crystal graph in, a spectrum out."""

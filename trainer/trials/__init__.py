@@ -1,0 +1,1 @@
+"""One-off fits that are measured and not kept."""
