@@ -3,9 +3,9 @@
     OMP_NUM_THREADS=1 python benchmarks/prediction_speed.py [STRUCTURES] [--limit 400]
 
 STRUCTURES is an Alexandria file, or in $ALEXANDRIA; without it the bundled crystals are taken. The baseline
-of each line is the published way, in the same run and on the same crystals: pymatgen reads the file and finds
-the primitive cell, its neighbour list gives every edge, one Gaussian feature vector an edge, torch_geometric
-layers on all of them, one structure after the other. Medians; the results are compared too.
+of each line is the published way, in the same run and on the same crystals: pymatgen reads the file and
+finds the primitive cell, its neighbour list gives every edge, one Gaussian feature vector an edge, layers
+of torch_geometric on all of them, one structure after the other. Medians; the results are compared too.
 """
 
 from __future__ import annotations

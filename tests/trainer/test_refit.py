@@ -17,9 +17,10 @@ from trainer.checkpoints.registry import Registry
 from trainer.data.dataset import build_dataset
 from trainer.data.split import SplitRule, split_crystals
 from trainer.fitting.metrics import score_ipa_as_rpa, score_model, summarise
+from trainer.fitting.new_version import request_hash
 from trainer.fitting.plan import FitPlan
 from trainer.fitting.recipes import FROM_SCRATCH, RefitPlan, default_plan
-from trainer.fitting.refit import RefitOutcome, refit_dataset, request_hash
+from trainer.fitting.refit import RefitOutcome, refit_dataset
 from trainer.fitting.rungs import Data, fit_rung, may_reuse_base
 from trainer.networks.architectures import new_model
 from trainer.networks.oscillators import OscillatorConfig
