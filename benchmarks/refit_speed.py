@@ -260,12 +260,19 @@ def show(rows: list[dict[str, object]]) -> None:
         )
 
 
+def noted(out: Path | None) -> list[dict[str, object]]:
+    """The rows of seeds that were measured before."""
+    if out is None or not out.is_file():
+        return []
+    return [json.loads(line) for line in out.read_text().splitlines()]
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("harvest", type=Path, nargs="?", default=os.environ.get("HARVEST"))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--out", type=Path, help="each seed's rows as lines of JSON, while it runs")
+    parser.add_argument("--out", type=Path, help="each seed's rows as lines of JSON; what it holds is kept")
     parser.add_argument("--quick", action="store_true", help="a few epochs: a trial")
     arguments = parser.parse_args()
     if arguments.harvest is None:
@@ -273,10 +280,10 @@ def main() -> None:
         return
     torch.set_num_threads(1)
     dataset = read_harvest(Path(arguments.harvest))
-    rows = []
-    for seed in range(arguments.seeds):
+    rows = noted(arguments.out)
+    for seed in sorted(set(range(arguments.seeds)) - {row["seed"] for row in rows}):
         rows += one_seed(dataset, seed, arguments.quick, arguments.out)
-    click.echo(f"{rows[0]['n']} spectra to learn from, {arguments.seeds} seeds")
+    click.echo(f"{rows[0]['n']} spectra to learn from, {len({row['seed'] for row in rows})} seeds")
     show(rows)
 
 
