@@ -10,7 +10,7 @@ from celery import Celery, Task
 
 COMPUTE = "workers.compute"
 APPEND = "store.append"
-REFIT = "trainer.refit"
+REFIT = "trainer.fitting.refit"
 RANK = "trainer.rank"
 
 STORE_QUEUE = "store"
