@@ -221,8 +221,7 @@ def sure_home(tmp_path, dataset_of, monkeypatch):
     return tmp_path / "sure"
 
 
-@pytest.mark.usefixtures("sure_home")
-def test_a_prediction_says_how_sure_it_is_and_gives_directions(tmp_path, wurtzite):
+def test_a_prediction_says_how_sure_it_is_and_gives_directions(tmp_path, sure_home, wurtzite):
     path = tmp_path / "AlN.cif"
     path.write_text(wurtzite.to_structure().to(fmt="cif"))
     result = run(cli.predict, path, "--directions", "--json", "--plot", tmp_path / "AlN.png")
@@ -238,7 +237,14 @@ def test_a_prediction_says_how_sure_it_is_and_gives_directions(tmp_path, wurtzit
     assert np.allclose(along.mean(axis=0), values, atol=1e-5 * values.max())
     assert np.allclose(along[0], along[1], atol=1e-3 * values.max())
     assert (tmp_path / "AlN.png").stat().st_size > 5000
-    # Of what follows from Im eps by an integral no interval is known.
+    # Of what follows from Im eps by an integral no interval is known. The real part is the network's own,
+    # which knows of what absorbs above the grid.
+    index = json.loads(run(cli.predict, path, "--property", "refractive-index", "--json").stdout)
+    model, _ = Registry(sure_home / "checkpoints").load()
+    with torch.no_grad():
+        real = torch.stack([one.eps_real(crystal_graph(wurtzite))[0] for one in model.members]).mean(dim=0)
+    expected = np.sqrt(real.double().numpy() + 1j * values).real
+    assert np.allclose(index["values"], expected, rtol=1e-3)
     other = json.loads(run(cli.predict, path, "--property", "reflectivity", "--json").stdout)
     assert other["uncertainty"] is other["directions"] is None
     assert other["expected_sc"] == pytest.approx(document["expected_sc"])

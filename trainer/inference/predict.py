@@ -150,7 +150,7 @@ class Predictor:
             rung=self.rung,
             quantity=quantity,
             energies_ev=self.energies_ev,
-            values=derive(members.mean(axis=0), self.energies_ev, quantity),
+            values=derive(members.mean(axis=0), self.energies_ev, quantity, eps_real=self._real(graph)),
             checkpoint=self.card.version,
             milliseconds=1e3 * (time.perf_counter() - started_s),
             half_width=sure.half_width(members) if sure and quantity is Property.EPS else None,
@@ -172,20 +172,32 @@ class Predictor:
         return np.asarray(spectra, dtype=np.float64)
 
     @torch.inference_mode()
+    def _real(self, graph: Data) -> FloatArray | None:
+        found = self.model.eps_real(graph)
+        return None if found is None else found[0].numpy().astype(np.float64)
+
+    @torch.inference_mode()
     def _along(self, graph: Data, quantity: Property) -> FloatArray:
         spectra = self.model.diagonal(graph)[0].clamp(min=0.0).numpy().astype(np.float64)
         return np.stack([derive(row, self.energies_ev, quantity) for row in spectra])
 
 
-def derive(eps_imag: FloatArray, energies_ev: FloatArray, quantity: Property) -> FloatArray:
+def derive(
+    eps_imag: FloatArray,
+    energies_ev: FloatArray,
+    quantity: Property,
+    *,
+    eps_real: FloatArray | None = None,
+) -> FloatArray:
     """The quantity, ``(n_energies,)``, from Im eps of an isotropic average.
 
-    Re eps is the Kramers-Kronig transform over the grid; what absorbs above its end is missing, which
-    lowers the static value a little. Absorption in 1/cm.
+    Without ``eps_real`` of a network that gives it, Re eps is the Kramers-Kronig transform over the grid;
+    what absorbs above its end is missing, which lowers the static value a little. Absorption in 1/cm.
     """
     if quantity is Property.EPS:
         return eps_imag
-    eps = kramers_kronig_real(eps_imag, energies_ev) + 1j * eps_imag
+    real = kramers_kronig_real(eps_imag, energies_ev) if eps_real is None else eps_real
+    eps = real + 1j * eps_imag
     if quantity is Property.ABSORPTION:
         return absorption_per_cm(eps, energies_ev)
     if quantity is Property.REFRACTIVE_INDEX:

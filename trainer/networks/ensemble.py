@@ -82,6 +82,12 @@ class Ensemble(SpectrumNetwork):
         self._stacked = None
         return super().load_state_dict(*arguments, **options)
 
+    def eps_real(self, graph: Data) -> Tensor | None:
+        """The mean of the members' real parts, where they give one."""
+        found = [member.eps_real(graph) for member in self._each]
+        known = [real for real in found if real is not None]
+        return torch.stack(known).mean(dim=0) if known else None
+
     def pooled(self, graph: Data) -> Tensor:
         return self.first.pooled(graph)
 

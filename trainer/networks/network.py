@@ -76,6 +76,12 @@ class SpectrumNetwork(torch.nn.Module, ABC):
         """Im eps along Cartesian x, y, z, ``(n_graphs, 3, n_energies)``, of networks that give it."""
         raise NotImplementedError(f"{type(self).__name__} gives no directions")
 
+    def eps_real(self, graph: Data) -> Tensor | None:
+        """Re of a third of the trace, ``(n_graphs, n_energies)``; None: it follows from the imaginary part
+        on the grid alone, by Kramers-Kronig."""
+        del graph
+        return None
+
     @property
     def n_weights(self) -> int:
         """Number of trainable weights."""
