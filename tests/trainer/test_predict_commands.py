@@ -238,7 +238,7 @@ def test_a_prediction_says_how_sure_it_is_and_gives_directions(tmp_path, sure_ho
     assert np.allclose(along[0], along[1], atol=1e-3 * values.max())
     assert (tmp_path / "AlN.png").stat().st_size > 5000
     # Of what follows from Im eps by an integral no interval is known. The real part is the network's own,
-    # which knows of what absorbs above the grid.
+    # which needs no integral over the grid.
     index = json.loads(run(cli.predict, path, "--property", "refractive-index", "--json").stdout)
     model, _ = Registry(sure_home / "checkpoints").load()
     with torch.no_grad():

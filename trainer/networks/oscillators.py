@@ -43,7 +43,9 @@ class OscillatorConfig(NetworkConfig):
     width:          numbers a site
     layers, heads:  of message passing
     hidden:         hidden widths of the network that distributes the strength
-    n_oscillators:  at even distances from ``spacing`` up to ``reach`` times the end of the grid
+    n_oscillators:  at even distances up to ``reach`` times the end of the grid. Above the grid spectra
+                    say nothing of them: strength there belongs to "elsewhere", and a real part without it
+                    is that of what absorbs on the grid
     damping_ev:     of each; not above that of the spectra, which are then sums of these
     bound:          of the f-sum, in those of the valence electrons
     n_tensors:      weighted means of bond directions
@@ -58,8 +60,8 @@ class OscillatorConfig(NetworkConfig):
     layers: int = 3
     heads: int = 4
     hidden: tuple[int, ...] = (512, 512)
-    n_oscillators: int = 160
-    reach: float = 1.25
+    n_oscillators: int = 128
+    reach: float = 1.0
     damping_ev: float = 0.2
     bound: float = 1.5
     n_tensors: int = 8
@@ -166,8 +168,8 @@ class OscillatorNet(SpectrumNetwork):
         return (strengths[:, None, :] * tensors.transpose(1, 2)) @ self.shapes[:, ::every]
 
     def eps_real(self, graph: Data) -> Tensor:
-        """Re of a third of the trace, ``(n_graphs, n_energies)``: the Kramers-Kronig transform of all
-        oscillators, those above the end of the grid included."""
+        """Re of a third of the trace, ``(n_graphs, n_energies)``: the Kramers-Kronig transform of the
+        oscillators, their tails above the end of the grid included."""
         strengths = self._strengths(graph, self.trunk(self.pooled(graph)))
         real: Tensor = 1.0 + strengths @ self.real_shapes
         return real
