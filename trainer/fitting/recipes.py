@@ -43,7 +43,7 @@ class RefitPlan:
 
     base, transfer, similarity: of the IPA fit from scratch, of the RPA fits that start from it, and of the
                     model of SC[RPA; IPA]; None: there is none
-    members:        RPA fits, which differ in their seed and in the tenth that each leaves out
+    members:        RPA fits, which differ in their seed and in the fifth that each leaves out
     base_growth:    the parent's base is used again while the materials to learn from are at most
                     this many times those it was fitted to
     base_from:      version or path of a checkpoint whose IPA model starts every transfer, such as an

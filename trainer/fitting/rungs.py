@@ -30,8 +30,10 @@ from trainer.networks.network import SpectrumNetwork
 # (stage, epoch, training loss, validation loss), stage ``ipa``, ``rpa``, ``rpa 2`` ... or ``similarity``
 RefitProgress = Callable[[str, int, float, float], None]
 
-# Of the compositions to learn from, what each member but the first does not see.
-LEFT_OUT_SHARE = 0.1
+# Of the compositions to learn from, what each member but the first does not see. Members that have all seen
+# the same agree where they are wrong: on 400 materials Spearman's correlation of their disagreement with the
+# error rose from 0.09 at a tenth to 0.31 at three tenths, where the median SC of their mean fell by 0.011.
+LEFT_OUT_SHARE = 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,7 +160,7 @@ def _fit_member(
 
 
 def member_rows(dataset: Dataset, train: NDArray[np.int64], number: int) -> NDArray[np.int64]:
-    """What member ``number`` learns from: all but a tenth of the compositions, the first one all."""
+    """What member ``number`` learns from: all but a fifth of the compositions, the first one all."""
     if number == 0:
         return train
 
