@@ -30,9 +30,9 @@ from trainer.networks.network import SpectrumNetwork
 # (stage, epoch, training loss, validation loss), stage ``ipa``, ``rpa``, ``rpa 2`` ... or ``similarity``
 RefitProgress = Callable[[str, int, float, float], None]
 
-# Of the compositions to learn from, what each member but the first does not see. Members that have all seen
-# the same agree where they are wrong: on 400 materials Spearman's correlation of their disagreement with the
-# error rose from 0.09 at a tenth to 0.31 at three tenths, where the median SC of their mean fell by 0.011.
+# Of the compositions to learn from, what each member but the first does not see. Members that have all
+# seen the same agree where they are wrong: on 400 materials the rank correlation of their disagreement with
+# the error rose from 0.09 at a tenth to 0.31 at three tenths; the median SC of their mean fell by 0.011.
 LEFT_OUT_SHARE = 0.2
 
 
