@@ -191,6 +191,12 @@ def main() -> None:
             "goal 4",
         )
         show(
+            "CIF to spectrum, one oscillators",
+            shot_ms,
+            median_ms(lambda f: our_shot(f, members[0].eval()), files),
+            "goal 4",
+        )
+        show(
             "CIF to spectrum, 4 oscillators",
             shot_ms,
             median_ms(lambda f: our_shot(f, ensemble), files),

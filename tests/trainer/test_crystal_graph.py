@@ -133,3 +133,10 @@ def test_graphs_together_are_those_of_each(rock_salt, wurtzite):
     assert packed.batch.tolist() == [0] * 4 + [1] * 2 + [2] * 2 + [3] * 4
     assert torch.equal(packed.edge_index[:, -1], together[-1].edge_index[:, -1] + 8)
     assert crystal_graphs([]) == []
+
+
+def test_one_graph_alone_is_collated_without_touching_it(wurtzite):
+    graph = crystal_graph(wurtzite)
+    alone = collate([graph])
+    alone.x = torch.zeros(1, 13)
+    assert graph.x.shape == (4, 13)

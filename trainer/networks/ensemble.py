@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Sequence
-from typing import Any, Self
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from trainer.networks.layers import segments
 from trainer.networks.network import BATCH_SIZE, SpectrumNetwork, in_batches
-
-# Larger batches and networks are bound by their products, which are faster one member after the other.
-_FEW_GRAPHS = 4
-_FEW_WEIGHTS = 4_000_000
 
 
 class Ensemble(SpectrumNetwork):
@@ -29,7 +22,6 @@ class Ensemble(SpectrumNetwork):
         self.config = members[0].config
         self.has_directions = members[0].has_directions
         self.members = torch.nn.ModuleList(members)
-        self._stacked: tuple[dict[str, Tensor], dict[str, Tensor], SpectrumNetwork] | None = None
 
     @property
     def _each(self) -> list[SpectrumNetwork]:
@@ -50,37 +42,7 @@ class Ensemble(SpectrumNetwork):
 
     def each(self, graph: Data) -> Tensor:
         """Every member's spectrum, cut at 0, ``(n_graphs, n_members, n_energies)``."""
-        n_graphs = segments(graph)[1]
-        if n_graphs <= _FEW_GRAPHS and self.first.n_weights <= _FEW_WEIGHTS and not torch.is_grad_enabled():
-            return self._together(graph).clamp(min=0.0).transpose(0, 1)
         return torch.stack([member(graph).clamp(min=0.0) for member in self._each], dim=1)
-
-    def _together(self, graph: Data) -> Tensor:
-        """All members in one pass, ``(n_members, n_graphs, n_energies)``.
-
-        Of one small crystal the time goes into starting operations: there are fewer then.
-        """
-        if self._stacked is None:
-            weights, buffers = torch.func.stack_module_state(self._each)
-            self._stacked = weights, buffers, copy.deepcopy(self.first).to("meta")
-        weights, buffers, shell = self._stacked
-
-        def one(weights: dict[str, Tensor], buffers: dict[str, Tensor]) -> Tensor:
-            spectrum: Tensor = torch.func.functional_call(shell, (weights, buffers), (graph,))
-            return spectrum
-
-        spectra: Tensor = torch.func.vmap(one)(weights, buffers)
-        return spectra
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        # What moves the weights elsewhere leaves the stacked ones behind.
-        self._stacked = None
-        applied: Self = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        return applied
-
-    def load_state_dict(self, *arguments: Any, **options: Any) -> Any:
-        self._stacked = None
-        return super().load_state_dict(*arguments, **options)
 
     def eps_real(self, graph: Data) -> Tensor | None:
         """The mean of the members' real parts, where they give one."""

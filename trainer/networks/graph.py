@@ -10,6 +10,7 @@ result is that of the published graph; crystals of high symmetry have a quarter 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -129,8 +130,12 @@ def packed_graph(crystals: Sequence[Crystal]) -> Data:
 def collate(graphs: Sequence[Data]) -> Data:
     """Graphs side by side as one: their tensors one after the other, sites numbered through.
 
-    ``batch`` is the graph of each node, int64 ``(n_nodes,)``, and ``n_graphs`` their number.
+    ``batch`` is the graph of each node, int64 ``(n_nodes,)``, and ``n_graphs`` their number. One graph
+    stays without them.
     """
+    if len(graphs) == 1:
+        # A copy of the shell: what moves it to a GPU leaves the original where it is.
+        return copy.copy(graphs[0])
     n_nodes = torch.tensor([graph.x.shape[0] for graph in graphs])
     n_edges = torch.tensor([graph.edge_index.shape[1] for graph in graphs])
     first = n_nodes.cumsum(0) - n_nodes

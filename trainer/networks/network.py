@@ -113,11 +113,13 @@ def in_batches(
     """``function`` of all graphs, ``(n_graphs, width)`` on the CPU; the model's device computes."""
     device = next(model.parameters()).device
     was_training = model.training
-    model.eval()
+    if was_training:
+        model.eval()
     parts = [
         function(collate(graphs[start : start + batch_size]).to(device)).float().cpu()
         for start in range(0, len(graphs), batch_size)
     ]
-    model.train(was_training)
+    if was_training:
+        model.train()
     # A copy outside of inference mode: who gets it may fit with it.
     return torch.cat([torch.empty(0, width), *parts]).clone()
