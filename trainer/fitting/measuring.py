@@ -75,7 +75,9 @@ def _similarity(
     validation, measured_on = errors(data.split.validation), errors(held_out)
     # Without an interval it cannot be said that IPA is enough.
     known = validation.size >= LEAST_MATERIALS
-    half_width = float(np.quantile(validation, SIMILARITY_LEVEL)) if known else None
+    # Of n materials the k-th smallest error is exceeded by a new one in 1 - k / (n + 1) of all cases.
+    rank = min(1.0, SIMILARITY_LEVEL * (validation.size + 1) / max(validation.size, 1))
+    half_width = float(np.quantile(validation, rank, method="inverted_cdf")) if known else None
     return {
         "model": model.config.to_dict(),
         "fit": dict(fitted),
