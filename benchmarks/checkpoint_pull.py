@@ -30,6 +30,7 @@ N_RUNS = 9
 
 
 def main() -> None:
+    """Print the table."""
     with tempfile.TemporaryDirectory() as scratch:
         origin = Registry(Path(scratch, "origin"))
         card = write_checkpoint(origin)

@@ -177,6 +177,7 @@ class OneSeed:
         return fitted(copy.deepcopy(start), "rpa", self.data.both, part, recipe)
 
     def run(self) -> None:
+        """All fits of the seed, each written when it is done."""
         data, seed = self.data, self.seed
         everything = data.split.n_learning
         scores = score_ipa_as_rpa(data.both, data.split.held_out)

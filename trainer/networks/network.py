@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from farm.errors import CheckpointError
+from farm.errors import CheckpointError, InputError
 from trainer.networks.graph import collate
 
 # Small batches stay in the caches of a CPU: 64 take two thirds of the time of 256.
@@ -19,7 +19,7 @@ BATCH_SIZE = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkConfig:
+class NetworkConfig(ABC):
     """Widths of a network; each architecture has its own fields, and ``n_energies``."""
 
     architecture: ClassVar[str]
@@ -27,9 +27,9 @@ class NetworkConfig:
     n_energies: int
 
     @property
+    @abstractmethod
     def pooled_width(self) -> int:
         """Numbers that a crystal is summed up in."""
-        raise NotImplementedError
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a checkpoint's card."""
@@ -73,8 +73,12 @@ class SpectrumNetwork(torch.nn.Module, ABC):
         """What it knows of each crystal before it draws the spectrum, ``(n_graphs, pooled_width)``."""
 
     def diagonal(self, graph: Data, every: int = 1) -> Tensor:
-        """Im eps along Cartesian x, y, z, ``(n_graphs, 3, n_energies)``, of networks that give it."""
-        raise NotImplementedError(f"{type(self).__name__} gives no directions")
+        """Im eps along Cartesian x, y, z, ``(n_graphs, 3, n_energies)``.
+
+        Raises InputError for a network that gives none, see ``has_directions``.
+        """
+        del graph, every
+        raise InputError(f"{type(self).__name__} gives no directions")
 
     def eps_real(self, graph: Data) -> Tensor | None:
         """Re of a third of the trace, ``(n_graphs, n_energies)``; None: it follows from the imaginary part
