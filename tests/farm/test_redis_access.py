@@ -21,7 +21,6 @@ from pathlib import Path
 import kombu.exceptions
 import pytest
 import redis
-from conftest import missing
 from farm_roles import FarmRoles
 from redis_server import RedisServer, free_port
 from tls_redis import Certificates, make_certificates, tls_port
@@ -35,6 +34,7 @@ from farm.errors import BrokerError, SettingsError
 from farm.job import Job
 from farm.queues import STORE_QUEUE, make_app
 from farm.settings import Settings, load_settings
+from tests.conftest import missing
 
 MakeJob = Callable[..., Job]
 USERS = Path(__file__).parents[2] / "deploy" / "redis" / "users.acl.example"

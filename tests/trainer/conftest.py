@@ -101,6 +101,6 @@ def training_row() -> Callable[..., TrainingRow]:
     return make_row
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def dataset_of() -> Callable[[int], Dataset]:
     return make_dataset

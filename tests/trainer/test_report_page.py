@@ -71,10 +71,8 @@ def fill(path, rows):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(tmp_path_factory, dataset_of):
     """A farm with 40 materials and two checkpoints, made once."""
-    from conftest import make_dataset
-
     from trainer.networks.optimate import OptiMateConfig
 
     home = tmp_path_factory.mktemp("report") / "home"
@@ -87,7 +85,7 @@ def made(tmp_path_factory):
         members=2,
         model=config,
     )
-    rows = make_dataset(N_MATERIALS).rows
+    rows = dataset_of(N_MATERIALS).rows
     for n_materials in (20, N_MATERIALS):
         (home / "spectra.h5").unlink(missing_ok=True)
         fill(home / "spectra.h5", rows[:n_materials])
