@@ -22,7 +22,7 @@ from farm.job import Engine, Outcome
 from farm.protocol import Protocol
 from farm.spectrum import FloatArray, energy_grid_ev, similarity_coefficient
 from farm.store import Store, StoredRow, open_store
-from trainer.networks.graph import check_elements, crystal_graphs
+from trainer.networks.graph import check_crystal, crystal_graphs
 
 # Real parts are read and dropped: 512 rows are 50 MB.
 _ROWS_AT_A_TIME = 512
@@ -144,7 +144,7 @@ def build_dataset(rows: Iterable[TrainingRow], energies_ev: FloatArray | None = 
     kept, rejected = [], []
     for row in ordered:
         try:
-            check_elements(row.crystal)
+            check_crystal(row.crystal)
             _check_spectra(row, grid.size)
         except CrystalError as error:
             rejected.append(str(error))

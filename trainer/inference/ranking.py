@@ -10,17 +10,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch_geometric.data import Data
 
 from farm.crystal import Crystal
-from farm.errors import CheckpointError, CrystalError
+from farm.errors import CheckpointError
 from farm.job import Job
 from farm.policy import IntArray, Policy, order
 from farm.spectrum import FloatArray
 from farm.store import open_store
 from trainer.checkpoints.registry import Registry
 from trainer.data.dataset import choose_rows
-from trainer.networks.graph import crystal_graph
+from trainer.networks.graph import crystal_graphs, visible
 from trainer.networks.network import SpectrumNetwork, pooled_vectors
 
 LOGGER = logging.getLogger(__name__)
@@ -30,7 +29,6 @@ LOGGER = logging.getLogger(__name__)
 LEAST_CHOICES = 1000
 # Redis keeps nine digits of a place: nearer ones would be sorted by id.
 _STEP = 1e-7
-_LEAST_HEIGHT_ANGSTROM = 0.05
 # Graphs of so many crystals are in memory at a time.
 _CRYSTALS_AT_A_TIME = 512
 
@@ -104,27 +102,15 @@ def latents(model: SpectrumNetwork, crystals: Sequence[Crystal]) -> tuple[FloatA
     vectors: list[NDArray[np.float32]] = []
     seen: list[int] = []
     for start in range(0, len(crystals), _CRYSTALS_AT_A_TIME):
-        part = enumerate(crystals[start : start + _CRYSTALS_AT_A_TIME], start)
-        graphs = {i: graph for i, crystal in part if (graph := _graph(crystal)) is not None}
-        pooled = pooled_vectors(model, list(graphs.values())).numpy()
+        part = crystals[start : start + _CRYSTALS_AT_A_TIME]
+        found = visible(part)
+        pooled = pooled_vectors(model, crystal_graphs([part[n] for n in found])).numpy()
         finite = np.isfinite(pooled).all(axis=1)
         vectors.append(pooled[finite])
-        seen += [i for i, is_finite in zip(graphs, finite, strict=True) if is_finite]
+        seen += [start + n for n, is_finite in zip(found, finite, strict=True) if is_finite]
     width = model.config.pooled_width
     together = np.concatenate([np.empty((0, width), dtype=np.float32), *vectors])
     return together.astype(np.float64), np.array(seen, dtype=np.int64)
-
-
-def _graph(crystal: Crystal) -> Data | None:
-    heights = 1.0 / np.linalg.norm(np.linalg.inv(crystal.lattice), axis=0)
-    try:
-        # The search for neighbours goes through 5 angstrom of images: of such a cell they fill the memory.
-        if heights.min() < _LEAST_HEIGHT_ANGSTROM:
-            raise CrystalError(f"{crystal.material_id}: the cell is {heights.min():.1e} angstrom high")
-        return crystal_graph(crystal)
-    except CrystalError as error:
-        LOGGER.debug("not ranked: %s", error)
-        return None
 
 
 def stored_crystals(store_path: Path) -> list[Crystal]:

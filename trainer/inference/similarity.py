@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from farm.crystal import Crystal
-from farm.errors import CheckpointError, CrystalError
+from farm.errors import CheckpointError
 from trainer.checkpoints.card import Card
 from trainer.checkpoints.registry import Registry
-from trainer.networks.graph import check_elements, crystal_graphs
+from trainer.networks.graph import crystal_graphs, visible
 from trainer.networks.network import SpectrumNetwork, in_batches
 
 
@@ -43,7 +43,7 @@ class SimilarityModel:
 
     def predict(self, crystals: Sequence[Crystal]) -> list[PredictedSimilarity | None]:
         """One a crystal, in their order; None: the model cannot see it."""
-        seen = [n for n, crystal in enumerate(crystals) if _is_seen(crystal)]
+        seen = visible(crystals)
         found: list[PredictedSimilarity | None] = [None] * len(crystals)
         values = in_batches(self.model, self.model, crystal_graphs([crystals[n] for n in seen]), 1)
         for n, value in zip(seen, values[:, 0].double().tolist(), strict=True):
@@ -51,11 +51,3 @@ class SimilarityModel:
                 # SC is at most 1.
                 found[n] = PredictedSimilarity(value=min(value, 1.0), error=self.half_width)
         return found
-
-
-def _is_seen(crystal: Crystal) -> bool:
-    try:
-        check_elements(crystal)
-    except CrystalError:
-        return False
-    return True

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import spearmanr
 
 from farm.spectrum import FloatArray
 
@@ -124,5 +125,4 @@ def _spread(members: NDArray[np.floating]) -> FloatArray:
 def _spearman(x: FloatArray, y: FloatArray) -> float | None:
     if len(x) < 3 or np.ptp(x) == 0.0 or np.ptp(y) == 0.0:
         return None
-    rank_x, rank_y = (np.argsort(np.argsort(values)).astype(float) for values in (x, y))
-    return float(np.corrcoef(rank_x, rank_y)[0, 1])
+    return float(spearmanr(x, y).statistic)

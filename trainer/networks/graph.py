@@ -11,6 +11,7 @@ result is that of the published graph; crystals of high symmetry have a quarter 
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -23,6 +24,8 @@ from torch_geometric.data import Data
 
 from farm.crystal import Crystal
 from farm.errors import CrystalError
+
+LOGGER = logging.getLogger(__name__)
 
 CUTOFF_ANGSTROM = 5.0
 N_EDGE_FEATURES = 51
@@ -46,6 +49,7 @@ _PLACE = {
     if symbol
 }
 
+_LEAST_HEIGHT_ANGSTROM = 0.05
 # Two sites of one distance must not fall on both sides of the cutoff by rounding.
 _DISTANCE_TOLERANCE_ANGSTROM = 1e-8
 # Distances nearer than this are one shell at their mean: files round coordinates to as much. What the
@@ -72,6 +76,7 @@ def crystal_graph(crystal: Crystal) -> Data:
 
     Raises CrystalError for elements outside the main groups of rows 1 to 5.
     """
+    check_crystal(crystal)
     graph = packed_graph([crystal])
     del graph.batch, graph.n_graphs
     return graph
@@ -155,6 +160,33 @@ def collate(graphs: Sequence[Data]) -> Data:
     )
 
 
+def visible(crystals: Sequence[Crystal]) -> list[int]:
+    """The indices of those that have a graph: known elements, and a cell that is one."""
+    seen = []
+    for n, crystal in enumerate(crystals):
+        try:
+            check_crystal(crystal)
+        except CrystalError as error:
+            LOGGER.debug("not seen: %s", error)
+        else:
+            seen.append(n)
+    return seen
+
+
+def check_crystal(crystal: Crystal) -> None:
+    """Raise CrystalError for elements that the encoding does not cover, and for a cell that is too flat."""
+    check_elements(crystal)
+    height = 1.0 / _inverse_heights(crystal.lattice).max()
+    # The search for neighbours goes through 5 angstrom of images: of such a cell they fill the memory.
+    if height < _LEAST_HEIGHT_ANGSTROM:
+        raise CrystalError(f"{crystal.material_id}: the cell is {height:.1e} angstrom high")
+
+
+def _inverse_heights(lattice: NDArray[np.float64]) -> NDArray[np.float64]:
+    """One over the height of the cell over each face, ``(3,)``, 1/angstrom."""
+    return np.asarray(np.sqrt((np.linalg.inv(lattice) ** 2).sum(axis=0)), dtype=np.float64)
+
+
 def check_elements(crystal: Crystal) -> None:
     """Raise CrystalError naming the elements that the encoding does not cover."""
     if unknown := sorted(crystal.elements - _PLACE.keys()):
@@ -193,7 +225,7 @@ def _pairs_within(
     # To the nearest image along each cell vector: no image further than cutoff / height + 1/2 cells is
     # within reach then, the height of the cell over each face.
     apart -= np.rint(apart)
-    inverse_heights = np.sqrt((np.linalg.inv(lattice) ** 2).sum(axis=0))
+    inverse_heights = _inverse_heights(lattice)
     reach = tuple((cutoff_angstrom * inverse_heights + 0.5 + 1e-9).astype(int).tolist())
     sites, images = apart @ lattice, _images(reach) @ lattice
     square = (sites * sites).sum(axis=1)[:, None] + (images * images).sum(axis=1) + 2.0 * sites @ images.T
