@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from math import exp, pi, sqrt
 
 import numpy as np
@@ -19,6 +20,7 @@ from trainer.networks.graph import (
     crystal_graphs,
     neighbour_list,
     node_features,
+    visible,
 )
 
 
@@ -140,3 +142,10 @@ def test_one_graph_alone_is_collated_without_touching_it(wurtzite):
     alone = collate([graph])
     alone.x = torch.zeros(1, 13)
     assert graph.x.shape == (4, 13)
+
+
+def test_a_flat_cell_is_refused_before_its_images_fill_the_memory(rock_salt):
+    flat = replace(rock_salt("Na", "F"), lattice_angstrom=((1e4, 0, 0), (0, 1e4, 0), (0, 0, 1e-7)))
+    with pytest.raises(CrystalError, match="angstrom high"):
+        crystal_graph(flat)
+    assert visible([rock_salt("Mg", "O"), flat, rock_salt("Ti", "O"), rock_salt("Li", "F")]) == [0, 3]

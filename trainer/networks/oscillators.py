@@ -18,6 +18,7 @@ uniaxial one has two equal directions without having seen either.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -26,12 +27,13 @@ from torch import Tensor
 from torch.nn.functional import silu
 from torch_geometric.data import Data
 
+from farm.units import BOHR_ANGSTROM, HARTREE_EV
 from trainer.networks.graph import N_COLUMNS, N_EDGE_FEATURES, N_NODE_FEATURES
 from trainer.networks.layers import ShellAttention, segment_softmax, segment_sum, segments
 from trainer.networks.network import NetworkConfig, SpectrumNetwork
 
-# (hbar w_p)^2 of one electron a cubic angstrom, eV^2: e^2 hbar^2 / (eps0 m).
-PLASMA_EV2_ANGSTROM3 = 1379.0
+# (hbar w_p)^2 of one electron a cubic angstrom, eV^2: 4 pi n in atomic units.
+PLASMA_EV2_ANGSTROM3 = 4.0 * math.pi * HARTREE_EV**2 * BOHR_ANGSTROM**3
 # Valence electrons by column of the main-group table.
 _VALENCE = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0)
 
