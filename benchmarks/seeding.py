@@ -41,7 +41,7 @@ from farm.job import Job
 from farm.protocol import PRESETS
 from farm.seeding import Queueing, Terms
 from farm.seeding.appraisal import appraise
-from farm.seeding.processes import BATCH
+from farm.processes import BATCH
 from farm.settings import load_settings
 from farm.sources import Filters, cut_source, parse
 

@@ -10,7 +10,7 @@ from farm.crystal import Crystal
 from farm.job import Job, JobState
 from farm.rung import Rung
 from farm.seeding.appraisal import Terms, Unpriced, appraise
-from farm.seeding.processes import map_batches
+from farm.processes import map_batches
 from farm.seeding.queueing import Queued, Queueing
 from farm.seeding.rungs import Rungs, Settled, settle
 from farm.sources import Rejected, Sieve, Skipped, Unparsed

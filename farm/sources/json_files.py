@@ -76,18 +76,31 @@ def cut_json(path: Path, meter: Meter) -> Iterator[Unparsed | Rejected]:
     Raises OSError only for a file that cannot be opened.
     """
     n_entries = 0
+    for n_entries, entry in enumerate(json_entries(path, meter), start=1):
+        if isinstance(entry, Rejected):
+            yield entry
+            return
+        yield _cut_entry(entry, path, n_entries)
+    if n_entries == 0:
+        yield Rejected(str(path), "no entries", "Give a Structure, an entry or a list of them")
+
+
+def json_entries(path: Path, meter: Meter) -> Iterator[Any]:
+    """The entries of a JSON file as they are; where it is broken, a Rejected ends it.
+
+    Raises OSError only for a file that cannot be opened.
+    """
+    n_entries = 0
     with open_bytes(path, meter) as stream:
         try:
             with io.TextIOWrapper(stream, encoding="utf-8-sig") as text:
-                for n_entries, entry in enumerate(_entries(_TextWindow(text)), start=1):
-                    yield _cut_entry(entry, path, n_entries)
+                for entry in _entries(_TextWindow(text)):
+                    n_entries += 1
+                    yield entry
         except (ValueError, OSError, RecursionError, *DAMAGED) as error:
             where = f"{path}, after entry {n_entries}" if n_entries else str(path)
             fix = "Get the file again" + ("; what came before is used" if n_entries else "")
-            yield Rejected(where, _what_is_broken(error, path), fix)
-            return
-    if n_entries == 0:
-        yield Rejected(str(path), "no entries", "Give a Structure, an entry or a list of them")
+            yield Rejected(where, what_is_broken(error, path), fix)
 
 
 def parse_structure(item: Unparsed, unwanted: Unwanted | None = None) -> Crystal | Rejected | Skipped:
@@ -108,7 +121,8 @@ def parse_structure(item: Unparsed, unwanted: Unwanted | None = None) -> Crystal
     return admit(structure, source=item.source, material_id=material_id, properties=properties)
 
 
-def _what_is_broken(error: Exception, path: Path) -> str:
+def what_is_broken(error: Exception, path: Path) -> str:
+    """In one clause, of what reading a JSON file raised."""
     if path.stat().st_size == 0:
         return "the file is empty"
     if isinstance(error, UnicodeDecodeError):

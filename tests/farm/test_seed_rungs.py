@@ -24,7 +24,7 @@ from farm.protocol import PRESETS
 from farm.result import Result
 from farm.rung import Rung, RungChoice, RungChooser
 from farm.seeding import Queued, Queueing, Rungs, Terms, seed_rows
-from farm.seeding.processes import ALONE, BATCH
+from farm.processes import ALONE, BATCH
 from farm.settings import Settings
 from farm.sources import Filters, Skipped, cut_source, read_source
 from farm.stage import Stage

@@ -22,7 +22,7 @@ from farm.errors import ResourceError
 from farm.job import JobState
 from farm.protocol import PRESETS
 from farm.seeding import Queued, Queueing, SeedDocument, SeedReport, Terms, seed_rows
-from farm.seeding.processes import ALONE, BATCH, map_batches
+from farm.processes import ALONE, BATCH, map_batches
 from farm.seeding.report import place_in_queue
 from farm.sources import Filters, Rejected, Skipped, Unparsed, cut_source, read_source
 from farm.stage import Stage
