@@ -50,9 +50,16 @@ def compact_cell(crystal: Crystal) -> CompactCell:
     basis = np.rint(reduced @ np.linalg.inv(crystal.lattice)).astype(np.int64)
     if np.linalg.det(basis) < 0:
         basis = -basis
+    if _edges(basis @ crystal.lattice) > _WORTHWHILE * _edges(crystal.lattice):
+        basis = np.eye(3, dtype=np.int64)
+    return cell_of_basis(crystal, basis)
+
+
+def cell_of_basis(crystal: Crystal, basis: IntArray) -> CompactCell:
+    """The crystal in the cell whose vectors are the rows of ``basis``, in units of its own."""
+    if np.array_equal(basis, np.eye(3)):
+        return CompactCell(crystal, basis)
     lattice = basis @ crystal.lattice
-    if _edges(lattice) > _WORTHWHILE * _edges(crystal.lattice):
-        return CompactCell(crystal, np.eye(3, dtype=np.int64))
     positions = np.array(crystal.frac_coords) @ np.linalg.inv(basis)
     return CompactCell(
         replace(

@@ -32,9 +32,19 @@ INSTALL_HINTS: Mapping[str, str] = {
     "mpirun": "Install Open MPI, e.g. `apt install openmpi-bin`, or run with one rank",
 }
 
-
-# Open MPI 4, and 5.
-_BINDING = ("OMPI_MCA_hwloc_base_binding_policy", "PRTE_MCA_hwloc_default_binding_policy")
+# What every program is started with where nothing else is said.
+PROGRAM_ENVIRONMENT: Mapping[str, str] = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    # A single pw.x needs no daemon beside it.
+    "OMPI_MCA_ess_singleton_isolated": "1",
+    # mpirun binds few ranks to the first cores: jobs side by side would share those. Open MPI 4, and 5.
+    "OMPI_MCA_hwloc_base_binding_policy": "none",
+    "PRTE_MCA_hwloc_default_binding_policy": "none",
+}
+# Containers run as root.
+ROOT_ENVIRONMENT: Mapping[str, str] = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,15 +180,8 @@ def launch(
 
 
 def _environment(extra: Mapping[str, str]) -> dict[str, str]:
-    inherited = dict(os.environ)
-    inherited.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
-    # A single pw.x needs no daemon beside it; containers run as root.
-    inherited["OMPI_MCA_ess_singleton_isolated"] = "1"
-    # mpirun binds few ranks to the first cores: jobs side by side would share those.
-    inherited.update(dict.fromkeys(_BINDING, "none"))
-    if os.geteuid() == 0:
-        inherited.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
-    return {**inherited, **extra}
+    for_root = ROOT_ENVIRONMENT if os.geteuid() == 0 else {}
+    return {**os.environ, **PROGRAM_ENVIRONMENT, **for_root, **extra}
 
 
 def _find(program: str) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from farm.errors import InputError
 from farm.result import Correction
 from workers.history import (
     BandAccuracy,
@@ -25,19 +26,21 @@ from workers.history import (
     StepFailed,
 )
 from workers.launcher import Usage
+from workers.used_inputs import UsedInput
 
 MANIFEST_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """One step that has run: what came out, what it cost, what was corrected, which program."""
+    """One step that has run: what came out, what it cost, what was corrected, which program and inputs."""
 
     step: Step
     done: Done
     usage: Usage
     corrections: tuple[Correction, ...] = ()
     program: str = ""
+    inputs: tuple[UsedInput, ...] = ()
 
 
 def encode_manifest(job_id: str, records: Sequence[Record]) -> str:
@@ -57,36 +60,45 @@ def decode_manifest(text: str, job_id: str) -> list[Record]:
         if data["version"] != MANIFEST_VERSION or data["job_id"] != job_id:
             return []
         return [_from_json(item) for item in data["records"]]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, InputError):
         return []  # start again rather than trust it
 
 
 def _to_json(record: Record) -> dict[str, Any]:
     return {
-        "step": {"kind": type(record.step).__name__, **asdict(record.step)},
+        "step": encode_step(record.step),
         "done": {"kind": type(record.done).__name__, **asdict(record.done)},
         "usage": asdict(record.usage),
         "corrections": [asdict(correction) for correction in record.corrections],
         "program": record.program,
+        "inputs": [used.to_dict() for used in record.inputs],
     }
 
 
 def _from_json(data: dict[str, Any]) -> Record:
     return Record(
-        step=_step_from_json(dict(data["step"])),
+        step=decode_step(data["step"]),
         done=_done_from_json(dict(data["done"])),
         usage=Usage(**data["usage"]),
         corrections=tuple(Correction(**item) for item in data["corrections"]),
         program=data["program"],
+        inputs=tuple(UsedInput.from_dict(item) for item in data.get("inputs", ())),
     )
 
 
-def _step_from_json(data: dict[str, Any]) -> Step:
+def encode_step(step: Step) -> dict[str, Any]:
+    """A step as JSON values; read with :func:`decode_step`."""
+    return {"kind": type(step).__name__, **_lists(asdict(step))}
+
+
+def decode_step(data: Mapping[str, Any]) -> Step:
+    """The step of plain values. Raises ValueError, KeyError or TypeError for anything else."""
+    data = dict(data)
     kind = data.pop("kind", "ScfStep")
     if kind == "ScfStep":
         return ScfStep(**{**data, "kgrid": tuple(data["kgrid"])})
     if kind in ("BandsStep", "PotentialStep", "SpectraStep"):
-        ground_state = _step_from_json(data["ground_state"])
+        ground_state = decode_step(data["ground_state"])
         if not isinstance(ground_state, ScfStep):
             raise ValueError("a ground state is an scf run")
         if kind == "BandsStep":
@@ -96,7 +108,7 @@ def _step_from_json(data: dict[str, Any]) -> Step:
         check = data.get("check_kgrid")
         return SpectraStep(ground_state=ground_state, check_kgrid=tuple(check) if check else None)
     if kind == "ResponseStep":
-        bands = _step_from_json({"kind": "BandsStep", **data["bands"]})
+        bands = decode_step({"kind": "BandsStep", **data["bands"]})
         if isinstance(bands, BandsStep):
             return ResponseStep(bands=bands, n_bands=data.get("n_bands"))
     raise ValueError(f"unknown step {kind}")
@@ -121,6 +133,12 @@ def _values(data: dict[str, Any]) -> dict[str, Any]:
         key: _PARTS[key](**_values(value)) if isinstance(value, dict) else _tuples(value)
         for key, value in data.items()
     }
+
+
+def _lists(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _lists(item) for key, item in value.items()}
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _tuples(value: Any) -> Any:

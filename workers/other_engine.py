@@ -168,9 +168,7 @@ class _Points:
         link_save(
             workspace.save_directory(step.bands), workspace.save_directory(step.bands.ground_state), save
         )
-        argv = [*response_argv(save, context.protocol), "--weights", "yambo"]
-        if step.n_bands is not None:
-            argv += ["--bands", str(step.n_bands)]
+        argv = [*response_argv(save, context.protocol, step.n_bands), "--weights", "yambo"]
         read = partial(read_response, directory, context.protocol)
         attempted = run_attempts(
             "response", argv, directory, directory / RESPONSE_FILE, read, context.cancelled

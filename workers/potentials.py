@@ -14,14 +14,14 @@ from workers.reduced_basis.potential import TOTAL_POTENTIAL, read_local_potentia
 
 POTENTIAL_FILE = "potential.dat"
 
-_LINK = "out"  # of fixed name: keeps the input free of this machine's paths and their length limits
-_INPUT = "pp.in"
+PP_LINK = "out"  # of fixed name: keeps the input free of this machine's paths and their length limits
+PP_INPUT = "pp.in"
 
 
 def pp_input(prefix: str) -> str:
     """The pp.x input for ionic + Hartree + xc potential."""
     return (
-        f"&INPUTPP\n  prefix = '{prefix}'\n  outdir = './{_LINK}/'\n"
+        f"&INPUTPP\n  prefix = '{prefix}'\n  outdir = './{PP_LINK}/'\n"
         f"  filplot = '{POTENTIAL_FILE}'\n  plot_num = {TOTAL_POTENTIAL}\n/\n"
     )
 
@@ -33,14 +33,14 @@ def attempt_local_potential(
 
     Raises MissingProgramError where there is no pp.x, LeaseLostError when ``cancelled`` is set.
     """
-    link = directory / _LINK
+    link = directory / PP_LINK
     link.unlink(missing_ok=True)
     link.symlink_to(save_directory.parent.resolve(), target_is_directory=True)
     prefix = save_directory.name.removesuffix(".save")
-    (directory / _INPUT).write_text(pp_input(prefix), encoding="utf-8")
+    (directory / PP_INPUT).write_text(pp_input(prefix), encoding="utf-8")
     output = directory / POTENTIAL_FILE
     read = partial(read_local_potential, output)
-    return run_attempts("potential", ["pp.x", "-inp", _INPUT], directory, output, read, cancelled)
+    return run_attempts("potential", ["pp.x", "-inp", PP_INPUT], directory, output, read, cancelled)
 
 
 def run_local_potential(save_directory: Path, directory: Path, cancelled: threading.Event) -> Usage:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from farm.compact_cell import CompactCell
 from farm.crystal import Crystal
 from farm.errors import CalculationError, CrystalError
 from farm.job import Engine
@@ -31,6 +33,7 @@ from workers.qe.jobs import PwSession
 from workers.qe.outputs import PwOutput, band_edges
 from workers.sessions import read_text
 from workers.supervise import run_pw
+from workers.used_inputs import used_pw_inputs
 from workers.yambo.symmetry import symmorphic_rotations, yambo_kpoints
 
 # Measured on Si and h-BN against 1e-10 Ry: eigenvalues within 1e-5 eV at half the CPU time.
@@ -66,19 +69,36 @@ def run_by_pw(step: ScfStep | BandsStep, context: StepContext) -> Record:
         usage=session.usage,
         corrections=tuple(session.corrections),
         program=program,
+        inputs=used_pw_inputs(session.attempts),
     )
 
 
 def pw_input(step: ScfStep | BandsStep, context: StepContext) -> PwInput:
-    """The pw.x input of a step before any correction."""
-    crystal, protocol = context.cell.crystal, context.protocol
+    """The pw.x input of a step before any correction. Raises as :func:`band_kpoints`."""
+    points = band_kpoints(step, context) if isinstance(step, BandsStep) else None
+    return step_input(step, context.cell.crystal, context.protocol, context.pseudo_files, points)
+
+
+def step_input(
+    step: ScfStep | BandsStep,
+    crystal: Crystal,
+    protocol: Protocol,
+    pseudo_files: Mapping[str, str],
+    points: tuple[FloatArray, IntArray] | None = None,
+) -> PwInput:
+    """The same of what it depends on.
+
+    crystal:      in the cell that is computed
+    pseudo_files: element -> file name
+    points:       k-points and weights of a band calculation (:func:`band_kpoints`)
+    """
     ecutwfc_ry = step.ecutwfc_ry if isinstance(step, ScfStep) else step.ground_state.ecutwfc_ry
     common = PwInput(
         calculation="scf",
         lattice_angstrom=crystal.lattice_angstrom,
         species=crystal.species,
         frac_coords=crystal.frac_coords,
-        pseudo_files=context.pseudo_files,
+        pseudo_files=pseudo_files,
         masses_amu=_masses_amu(crystal),
         pseudo_dir="../pseudo/",
         ecutwfc_ry=ecutwfc_ry,
@@ -93,7 +113,9 @@ def pw_input(step: ScfStep | BandsStep, context: StepContext) -> PwInput:
             else protocol.scf_threshold_ry,
             startingpot="file" if step.start else "atomic",
         )
-    kpoints, multiplicity = band_kpoints(step, context)
+    if points is None:
+        raise CalculationError(f"{step.name}: a band calculation needs its k-points")
+    kpoints, multiplicity = points
     return common.evolve(
         calculation="nscf",
         kpoints=tuple((float(x), float(y), float(z)) for x, y, z in kpoints),
@@ -107,15 +129,32 @@ def pw_input(step: ScfStep | BandsStep, context: StepContext) -> PwInput:
 def band_kpoints(step: BandsStep, context: StepContext) -> tuple[FloatArray, IntArray]:
     """The k-points of a band calculation and their weights, in the reciprocal vectors of the computed cell.
 
-    YAMBO weighs points by itself and needs more of them. Raises CrystalError where they are too many.
+    Raises CrystalError where they are too many.
     """
-    if context.engine is Engine.YAMBO:
-        save = context.workspace.save_directory(step.ground_state)
-        rotations = symmorphic_rotations(read_text(save / "data-file-schema.xml"))
-        points = yambo_kpoints(context.crystal, context.cell, context.protocol, rotations)
+    rotations = ground_state_rotations(step, context) if context.engine is Engine.YAMBO else None
+    return listed_kpoints(context.crystal, context.cell, context.protocol, rotations)
+
+
+def ground_state_rotations(step: BandsStep, context: StepContext) -> IntArray:
+    """What YAMBO can use of the symmetry that pw.x found in the ground state, shape ``(n, 3, 3)``."""
+    save = context.workspace.save_directory(step.ground_state)
+    return symmorphic_rotations(read_text(save / "data-file-schema.xml"))
+
+
+def listed_kpoints(
+    crystal: Crystal, cell: CompactCell, protocol: Protocol, rotations: IntArray | None
+) -> tuple[FloatArray, IntArray]:
+    """The k-points of a band calculation and their weights, in the reciprocal vectors of ``cell``.
+
+    rotations: for YAMBO, which weighs points by itself and needs more of them; None: for our solver
+
+    Raises CrystalError where they are too many.
+    """
+    if rotations is not None:
+        points = yambo_kpoints(crystal, cell, protocol, rotations)
         return points, np.ones(len(points), dtype=np.int64)
-    listed, multiplicity = response_kpoints(context.crystal, context.protocol)
-    return context.cell.kpoints(listed), multiplicity
+    listed, multiplicity = response_kpoints(crystal, protocol)
+    return cell.kpoints(listed), multiplicity
 
 
 def response_kpoints(crystal: Crystal, protocol: Protocol) -> tuple[FloatArray, IntArray]:

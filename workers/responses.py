@@ -20,7 +20,7 @@ from workers.launcher import Usage
 from workers.scratch import RESPONSE_FILE
 from workers.spectra import ResponseData, fault, load_response, load_spectra, response_done
 
-_PROTOCOL_FILE = "protocol.json"
+PROTOCOL_FILE = "protocol.json"
 
 
 def run_response(
@@ -34,9 +34,7 @@ def run_response(
 
     Raises LeaseLostError when ``cancelled`` is set.
     """
-    argv = response_argv(save_directory, protocol)
-    if n_bands is not None:
-        argv += ["--bands", str(n_bands)]
+    argv = response_argv(save_directory, protocol, n_bands)
     return _run("response", argv, directory, partial(read_response, directory, protocol), cancelled)
 
 
@@ -56,12 +54,9 @@ def run_spectra(
 
     Raises LeaseLostError when ``cancelled`` is set.
     """
-    (directory / _PROTOCOL_FILE).write_text(json.dumps(protocol.to_dict()), encoding="utf-8")
+    (directory / PROTOCOL_FILE).write_text(protocol_text(protocol), encoding="utf-8")
     argv = [sys.executable, "-m", "workers.cli.spectra", str(save_directory.resolve())]
-    argv += ["--potential", str(potential.resolve()), "--protocol", _PROTOCOL_FILE, "--out", RESPONSE_FILE]
-    if energy_grids is not None:
-        argv += ["--energy-grids", " ".join(str(n) for grid in energy_grids for n in grid)]
-    argv += ["--grid-basis", " ".join(str(int(n)) for n in grid_basis.ravel())]
+    argv += spectra_options(str(potential.resolve()), grid_basis, energy_grids)
     return _run("spectra", argv, directory, partial(_read_spectra, directory, protocol), cancelled)
 
 
@@ -78,14 +73,36 @@ def judge(data: ResponseData, protocol: Protocol) -> LadderVerdict:
     return judge_ladder(data.gmax_mry, data.eps, data.energies_ev, protocol.similarity_threshold)
 
 
-def response_argv(save_directory: Path, protocol: Protocol) -> list[str]:
+def response_argv(save_directory: Path, protocol: Protocol, n_bands: int | None) -> list[str]:
     """The command of the solver under a protocol."""
-    argv = [sys.executable, "-m", "workers.cli.response", str(save_directory.resolve())]
+    command = [sys.executable, "-m", "workers.cli.response", str(save_directory.resolve())]
+    return [*command, *response_options(protocol, n_bands)]
+
+
+def response_options(protocol: Protocol, n_bands: int | None) -> list[str]:
+    """What ``farm response`` is told beside the save directory."""
+    options: list[str] = []
     for gmax in protocol.gmax_mry:
-        argv += ["--gmax-mry", str(gmax)]
-    argv += ["--damping-ev", repr(protocol.damping_ev), "--green-function", protocol.green_function]
-    argv += ["--energy-max-ev", repr(protocol.energy_max_ev), "--n-energies", str(protocol.n_energies)]
-    return [*argv, "--threshold", repr(protocol.similarity_threshold), "--out", RESPONSE_FILE]
+        options += ["--gmax-mry", str(gmax)]
+    options += ["--damping-ev", repr(protocol.damping_ev), "--green-function", protocol.green_function]
+    options += ["--energy-max-ev", repr(protocol.energy_max_ev), "--n-energies", str(protocol.n_energies)]
+    options += ["--threshold", repr(protocol.similarity_threshold), "--out", RESPONSE_FILE]
+    return options if n_bands is None else [*options, "--bands", str(n_bands)]
+
+
+def spectra_options(
+    potential: str, grid_basis: IntArray, energy_grids: tuple[Grid, Grid] | None
+) -> list[str]:
+    """What ``farm spectra`` is told beside the save directory; arguments as of :func:`run_spectra`."""
+    options = ["--potential", potential, "--protocol", PROTOCOL_FILE, "--out", RESPONSE_FILE]
+    if energy_grids is not None:
+        options += ["--energy-grids", " ".join(str(n) for grid in energy_grids for n in grid)]
+    return [*options, "--grid-basis", " ".join(str(int(n)) for n in grid_basis.ravel())]
+
+
+def protocol_text(protocol: Protocol) -> str:
+    """The file that ``farm spectra --protocol`` is given."""
+    return json.dumps(protocol.to_dict())
 
 
 def read_response(directory: Path, protocol: Protocol, *, whole_ladder: bool = True) -> Done:

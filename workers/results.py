@@ -6,22 +6,24 @@ from math import prod
 from typing import Any
 
 import farm
-from farm.job import Job, Stage
+from farm.job import Engine, Job, Stage
 from farm.kpoints import grid_divisions, space_group
 from farm.result import Result
+from farm.units import RYDBERG_EV
 from workers.context import StepContext
 from workers.history import (
     BandsDone,
     BandsStep,
     ResponseDone,
     ResponseStep,
+    ScfDone,
     SpectraDone,
     SpectraStep,
     StepFailed,
 )
-from workers.manifest import Record
+from workers.manifest import Record, encode_step
 from workers.pipeline import Finished
-from workers.pw_steps import BANDS_THRESHOLD_RY, band_kpoints
+from workers.pw_steps import BANDS_THRESHOLD_RY, band_kpoints, ground_state_rotations
 from workers.responses import judge
 from workers.scratch import RESPONSE_FILE
 from workers.spectra import ladder_steps, load_band_structure, load_response
@@ -106,9 +108,15 @@ def _parameters(context: StepContext) -> dict[str, Any]:
         "ground_state_runs": sum(
             1 for r in context.workspace.records if r.step.stage is Stage.GROUND_STATE
         ),
+        "ranks": context.ranks,
+        "runs": [_run(record) for record in context.workspace.records],
     }
     for record in context.workspace.records:
         step, done = record.step, record.done
+        if isinstance(step, BandsStep) and record.inputs and context.engine is Engine.YAMBO:
+            # Which k-points were asked for depends on them.
+            rotations = ground_state_rotations(step, context)
+            parameters["symmorphic_rotations"] = rotations.reshape(-1, 9).tolist()
         if isinstance(done, StepFailed) or not isinstance(step, BandsStep | SpectraStep):
             continue
         cutoff = step.ground_state.ecutwfc_ry
@@ -129,6 +137,17 @@ def _parameters(context: StepContext) -> dict[str, Any]:
         elif isinstance(step, SpectraStep) and isinstance(done, SpectraDone):
             parameters |= _reduced_basis_parameters(step, done)
     return parameters
+
+
+def _run(record: Record) -> dict[str, Any]:
+    """All that it takes to do a step again (:mod:`workers.rerun`)."""
+    run: dict[str, Any] = {
+        "step": encode_step(record.step),
+        "inputs": [used.to_dict() for used in record.inputs],
+    }
+    if isinstance(record.done, ScfDone):
+        run["total_energy_ry"] = record.done.energy_ev / RYDBERG_EV
+    return run
 
 
 def _reduced_basis_parameters(step: SpectraStep, done: SpectraDone) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import shutil
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -21,6 +22,14 @@ Output = TypeVar("Output")
 LEAST_FREE_BYTES = 64 * 2**20
 
 
+@dataclass(frozen=True, kw_only=True)
+class Attempt(Generic[Input]):
+    """What one attempt was given, and whether it started from an empty output directory."""
+
+    asked: Input
+    clean: bool
+
+
 class Session(ABC, Generic[Input, Output]):
     """One run of a program until it is good; what handlers change and validators fill in.
 
@@ -29,6 +38,7 @@ class Session(ABC, Generic[Input, Output]):
     remedies:    diagnosis name -> what to try, in order
     asked:       input of the next attempt
     attempt:     number of the latest attempt, from 1
+    attempts:    all of them, the latest last
     clean:       the next attempt starts from an empty output directory
     corrected:   what became of the latest attempt is known already, and acted upon
     diagnosis:   of the latest attempt that went wrong
@@ -47,6 +57,7 @@ class Session(ABC, Generic[Input, Output]):
         self.directory = directory
         self.cancelled = cancelled or threading.Event()
         self.attempt = 0
+        self.attempts: list[Attempt[Input]] = []
         self.clean = True
         self.corrected = False
         self.used: list[str] = []
@@ -93,6 +104,7 @@ class Session(ABC, Generic[Input, Output]):
     def start(self) -> Process:
         """Start the next attempt."""
         self.attempt += 1
+        self.attempts.append(Attempt(asked=self.asked, clean=self.clean))
         self.corrected = False
         process = self.launch_attempt()
         self._processes.append(process)

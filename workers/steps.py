@@ -100,6 +100,7 @@ def _by_yambo(step: ResponseStep, context: StepContext) -> Record:
         usage=engine.usage,
         corrections=tuple(engine.corrections),
         program=engine.version,
+        inputs=tuple(engine.inputs),
     )
 
 

@@ -42,7 +42,16 @@ PW_SAVE = "pw.save"
 SAVE = "SAVE"
 INPUT_FILE = "yambo.in"
 JOB = "run"
+# In ``pw.save``, and in the directory above it.
+P2Y_ARGV = ("p2y", "-O", "..")
+SETUP_ARGV = ("yambo",)
 _INSTALL_AGAIN = "Install a YAMBO that reads what pw.x writes, and run `farm doctor --run`"
+
+
+def response_argv(dipoles: str) -> list[str]:
+    """The command of a response, in its run's directory; ``dipoles`` as in a ResponseRun."""
+    jobs = f"{JOB},{dipoles}" if dipoles else JOB
+    return ["yambo", "-I", "..", "-F", INPUT_FILE, "-J", jobs]
 
 
 class _Session(Session[Input, Output]):
@@ -75,7 +84,7 @@ class P2ySession(_Session[P2yRun, SaveSize]):
         """Remove what an earlier attempt left and start p2y."""
         shutil.rmtree(self.directory / SAVE, ignore_errors=True)
         _remove(self.directory / PW_SAVE, "l_p2y")
-        return self.launch_in(["p2y", "-O", ".."], self.directory / PW_SAVE)
+        return self.launch_in([*P2Y_ARGV], self.directory / PW_SAVE)
 
     def texts(self) -> dict[str, str]:
         """Log and standard error of the latest attempt, by name; absent is empty."""
@@ -124,7 +133,7 @@ class SetupSession(_Session[SetupRun, SetupReport]):
         _remove(self.directory, "r_setup")
         _remove(self.directory, "l_setup")
         _remove(self.directory / SAVE, "ndb.")
-        return self.launch_in(["yambo"], self.directory)
+        return self.launch_in([*SETUP_ARGV], self.directory)
 
     def texts(self) -> dict[str, str]:
         """Report, log and standard error of the latest attempt, by name; absent is empty."""
@@ -179,10 +188,9 @@ class ResponseSession(_Session[ResponseRun, ResponseOutput]):
         self.run_directory.mkdir()
         source = self.run_directory / INPUT_FILE
         source.write_text(self.asked.asked.text(), encoding="utf-8")
-        jobs = f"{JOB},{self.asked.dipoles}" if self.asked.dipoles else JOB
         layout = self.asked.asked.layout
         return self.launch_in(
-            ["yambo", "-I", "..", "-F", source.name, "-J", jobs],
+            response_argv(self.asked.dipoles),
             self.run_directory,
             ranks=layout.ranks,
             threads=layout.threads,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 import xml.etree.ElementTree as ET
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from farm.crystal import Crystal
-from farm.errors import CalculationError, CrystalError, FarmError
+from farm.errors import CalculationError, CrystalError, FarmError, InputError
 from farm.kpoints import space_group
 from farm.protocol import Protocol
 from farm.result import Correction
@@ -30,6 +31,7 @@ from workers.scratch import RESPONSE_FILE
 from workers.sessions import Session, read_text
 from workers.spectra import ResponseData
 from workers.supervise import run_session
+from workers.used_inputs import UsedInput, used_yambo_inputs
 from workers.yambo.inputs import YamboInput
 from workers.yambo.jobs import JOB, PW_SAVE, SAVE, P2ySession, ResponseSession, SetupSession
 from workers.yambo.ladder import RungResult, join_directions, next_gmax
@@ -76,17 +78,20 @@ class _Rung:
     """A finished run, which gives two rungs; without local fields both are IPA.
 
     block_mry: what Gmax was rounded up to
+    inputs:    of all attempts
     """
 
     ipa: RungResult
     rpa: RungResult
     block_mry: float
+    inputs: tuple[UsedInput, ...]
 
 
 class YamboResponse:
     """One run of the engine.
 
     usage, corrections: of all runs so far; ``version`` of yambo
+    inputs:             of all responses so far, those of an earlier, killed run too
     diagnosis:          of the run that was given up
     """
 
@@ -95,6 +100,7 @@ class YamboResponse:
         self.cancelled = cancelled or threading.Event()
         self.usage = Usage()
         self.corrections: list[Correction] = []
+        self.inputs: list[UsedInput] = []
         self.version = ""
         self.diagnosis: Diagnosis | None = None
         self._setup: SetupReport | None = None
@@ -138,29 +144,19 @@ class YamboResponse:
         return done
 
     def _rung(self, axis: int, gmax: int) -> _Rung:
-        name = f"{DIRECTIONS[axis]}-{gmax}"
+        name = rung_name(axis, gmax)
         kept = self.request.directory / f"{name}.npz"
         found = _load_rung(kept)
         if found is None:
             found = self._compute(name, axis, gmax)
             _save_rung(kept, found)
+        else:
+            self.inputs += found.inputs
         return found
 
     def _compute(self, name: str, axis: int, gmax: int) -> _Rung:
         request, protocol = self.request, self.request.protocol
-        layout = self._layout(name, gmax)
-        field = [0.0, 0.0, 0.0]
-        field[axis] = 1.0
-        asked = YamboInput(
-            gmax_mry=gmax,
-            direction=(field[0], field[1], field[2]),
-            nbnd=request.n_bands_used,
-            energy_max_ev=protocol.energy_max_ev,
-            n_energies=protocol.n_energies,
-            damping_ev=protocol.damping_ev,
-            green_function=protocol.green_function,
-            layout=layout,
-        )
+        asked = rung_input(protocol, axis, gmax, request.n_bands_used, self._layout(name, gmax))
         session = ResponseSession(
             name,
             ResponseRun(asked=asked, dipoles=self._dipoles),
@@ -168,7 +164,11 @@ class YamboResponse:
             rebuild=self._make_save_and_set_up,
             cancelled=self.cancelled,
         )
-        output = self._run(session)
+        try:
+            output = self._run(session)
+        finally:
+            inputs = used_yambo_inputs(name, session.attempts)
+            self.inputs += inputs
         self.version = output.version
         if not session.asked.dipoles:
             # Relative to the directories of later runs, which lie beside this one.
@@ -177,6 +177,7 @@ class YamboResponse:
             ipa=RungResult(n_g=1, eps=output.eps_ipa),
             rpa=RungResult(n_g=output.n_g, eps=output.eps),
             block_mry=output.block_mry or 0.0,
+            inputs=inputs,
         )
 
     def _layout(self, name: str, gmax: int) -> Layout:
@@ -253,6 +254,29 @@ class YamboResponse:
             self.corrections += session.corrections
 
 
+def rung_input(
+    protocol: Protocol, axis: int, gmax_mry: int, nbnd: int, layout: Layout | None = None
+) -> YamboInput:
+    """The input of one rung along x, y or z (``axis`` 0, 1, 2) before any correction."""
+    field = [0.0, 0.0, 0.0]
+    field[axis] = 1.0
+    return YamboInput(
+        gmax_mry=gmax_mry,
+        direction=(field[0], field[1], field[2]),
+        nbnd=nbnd,
+        energy_max_ev=protocol.energy_max_ev,
+        n_energies=protocol.n_energies,
+        damping_ev=protocol.damping_ev,
+        green_function=protocol.green_function,
+        layout=layout or Layout(),
+    )
+
+
+def rung_name(axis: int, gmax_mry: int) -> str:
+    """Of the run of one rung, such as ``x-2000``."""
+    return f"{DIRECTIONS[axis]}-{gmax_mry}"
+
+
 def respond(request: Request, cancelled: threading.Event) -> tuple[Done, YamboResponse]:
     """Compute, check and judge a response; the engine tells what it took.
 
@@ -304,7 +328,14 @@ def save_response(path: Path, data: ResponseData) -> None:
 
 def _save_rung(path: Path, rung: _Rung) -> None:
     temporary = path.with_suffix(".tmp.npz")
-    np.savez(temporary, ipa=rung.ipa.eps, rpa=rung.rpa.eps, n_g=rung.rpa.n_g, block_mry=rung.block_mry)
+    np.savez(
+        temporary,
+        ipa=rung.ipa.eps,
+        rpa=rung.rpa.eps,
+        n_g=rung.rpa.n_g,
+        block_mry=rung.block_mry,
+        inputs=json.dumps([used.to_dict() for used in rung.inputs]),
+    )
     temporary.replace(path)
 
 
@@ -315,6 +346,7 @@ def _load_rung(path: Path) -> _Rung | None:
                 ipa=RungResult(n_g=1, eps=data["ipa"]),
                 rpa=RungResult(n_g=int(data["n_g"]), eps=data["rpa"]),
                 block_mry=float(data["block_mry"]),
+                inputs=tuple(UsedInput.from_dict(item) for item in json.loads(str(data["inputs"]))),
             )
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
+    except (OSError, KeyError, ValueError, EOFError, InputError, zipfile.BadZipFile):
         return None  # absent, or cut off when an earlier run was killed

@@ -9,8 +9,6 @@ since pw.x would complete the list in its own way; p2y is told of the rotations 
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ET
-
 import numpy as np
 
 from farm.compact_cell import CompactCell
@@ -28,22 +26,10 @@ from farm.kpoints import (
 from farm.protocol import Protocol
 from workers.rpa.symmetry import AXES, equivalent_directions, operations
 from workers.rpa.weights import count_merged, yambo_tolerance
+from workers.yambo import save_symmetry
 
 # pw.x refuses lists of 40,000; at this number a run takes days.
 MOST_KPOINTS = 10_000
-
-# A fractional translation closer to a lattice vector than this is none.
-_SHIFT_TOLERANCE = 1e-6
-# Vectors of two cells that are one, bohr.
-_CELL_TOLERANCE_BOHR = 1e-5
-
-_NAMESPACES = {
-    "qes": "http://www.quantum-espresso.org/ns/qes/qes-1.0",
-    "xsi": "http://www.w3.org/2001/XMLSchema-instance",
-}
-_CELL = "output/atomic_structure/cell"
-_SYMMETRIES = "output/symmetries"
-_FLAGS = "input/symmetry_flags"
 
 
 def yambo_kpoints(
@@ -99,8 +85,11 @@ def symmorphic_rotations(scf_xml: str) -> IntArray:
 
     Raises CalculationError where the file holds none.
     """
-    kept = _symmorphic(_parsed(scf_xml))
-    rows = [_numbers(_found(element, "rotation")) for element in kept]
+    try:
+        kept = save_symmetry.symmorphic(save_symmetry.parsed(scf_xml))
+        rows = [save_symmetry.numbers(save_symmetry.found(element, "rotation")) for element in kept]
+    except ValueError as error:
+        raise CalculationError(str(error)) from error
     return np.array(rows).round().astype(np.int64).reshape(-1, 3, 3)
 
 
@@ -111,63 +100,13 @@ def symmorphic_save_xml(nscf_xml: str, scf_xml: str) -> str:
 
     Raises CalculationError for files that are not complete, or not of one cell.
     """
-    bands, ground_state = _parsed(nscf_xml), _parsed(scf_xml)
-    if np.abs(_cell(bands) - _cell(ground_state)).max() > _CELL_TOLERANCE_BOHR:
-        raise CalculationError("ground state and bands are not of one cell")
-    kept = _symmorphic(ground_state)
-    block = _found(bands, _SYMMETRIES)
-    for old in block.findall("symmetry"):
-        block.remove(old)
-    block.extend(kept)
-    _found(block, "nsym").text = str(len(kept))
-    _found(block, "nrot").text = str(len(kept))
-    # p2y takes these for the symmetry of the wavefunctions, too.
-    flags = _found(bands, _FLAGS)
-    for name in ("nosym", "noinv"):
-        _found(flags, name).text = "false"
-    for prefix, uri in _NAMESPACES.items():
-        ET.register_namespace(prefix, uri)
-    # As pw.x writes them: p2y reads tags with a parser of its own.
-    body = ET.tostring(bands, encoding="unicode", short_empty_elements=False)
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n{body}\n'
+    try:
+        return save_symmetry.with_symmetry(nscf_xml, scf_xml)
+    except ValueError as error:
+        raise CalculationError(str(error)) from error
 
 
 def inequivalent_axes(crystal: Crystal, group: SpaceGroup) -> tuple[int, int, int]:
     """For x, y and z the first of them along which the dielectric tensor has the same element."""
     x, y, z = equivalent_directions(operations(group, crystal.lattice), AXES)
     return x, y, z
-
-
-def _symmorphic(root: ET.Element) -> list[ET.Element]:
-    kept = []
-    for element in _found(root, _SYMMETRIES).findall("symmetry"):
-        if (element.findtext("info") or "").strip() != "crystal_symmetry":
-            continue
-        shift = np.array(_numbers(_found(element, "fractional_translation")))
-        if np.abs(shift - np.rint(shift)).max() < _SHIFT_TOLERANCE:
-            kept.append(element)
-    if not kept:
-        raise CalculationError("data-file-schema.xml holds no symmetry operations")
-    return kept
-
-
-def _cell(root: ET.Element) -> FloatArray:
-    return np.array([_numbers(_found(root, f"{_CELL}/a{i}")) for i in (1, 2, 3)])
-
-
-def _parsed(xml: str) -> ET.Element:
-    try:
-        return ET.fromstring(xml)  # noqa: S314  # written by pw.x in our own scratch
-    except ET.ParseError as error:
-        raise CalculationError(f"data-file-schema.xml is not complete: {error}") from error
-
-
-def _found(parent: ET.Element, path: str) -> ET.Element:
-    found = parent.find(path)
-    if found is None:
-        raise CalculationError(f"data-file-schema.xml holds no {path}")
-    return found
-
-
-def _numbers(element: ET.Element) -> list[float]:
-    return [float(value) for value in (element.text or "").split()]
