@@ -115,6 +115,7 @@ class Result:
     parameters:          what was really used (``ecutwfc_ry``, ``nbnd``, k-grids, ...)
     programs:            name -> version of each program that ran
     steps:               in the order in which they ran; none in results of older versions
+    origin:              what its source said of it, where it was imported; has a JSON form
     """
 
     crystal: Crystal
@@ -136,6 +137,7 @@ class Result:
     stages: tuple[StageUsage, ...] = ()
     steps: tuple[StepUsage, ...] = ()
     corrections: tuple[Correction, ...] = ()
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def job_id(self) -> str:
@@ -192,6 +194,7 @@ class Result:
                     "stages": [vars(stage) | {"stage": stage.stage.value} for stage in self.stages],
                     "steps": [step.to_dict() for step in self.steps],
                     "corrections": [vars(correction) for correction in self.corrections],
+                    "origin": dict(self.origin),
                 }
             )
         )
@@ -226,6 +229,7 @@ class Result:
                 ),
                 steps=tuple(StepUsage.from_dict(step) for step in data.get("steps", ())),
                 corrections=tuple(Correction(**c) for c in data["corrections"]),
+                origin=data.get("origin", {}),
             )
         except InputError:
             raise

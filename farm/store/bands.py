@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from farm.bandstructure import BandStructure
 from farm.errors import ResultRefusedError
 from farm.store.layout import CORNER_DTYPE, PATH_DTYPE, POINT_DTYPE, VALUES_CHUNK, grow
+from farm.store.store_file import StoreFile
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +103,7 @@ def band_ends(path: Any) -> BandEnds:
 
 
 def write_bands(
-    file: Any, first_row: int, records: Sequence[BandRecord | None], ends: BandEnds
+    file: StoreFile, first_row: int, records: Sequence[BandRecord | None], ends: BandEnds
 ) -> BandEnds:
     """Write what belongs to the rows from ``first_row`` on behind ``ends``; the new ends."""
     paths = np.zeros(len(records), dtype=PATH_DTYPE)
@@ -122,7 +123,7 @@ def write_bands(
     return ends
 
 
-def read_bands(file: Any, row_index: int) -> BandRecord | None:
+def read_bands(file: StoreFile, row_index: int) -> BandRecord | None:
     """The band structure of a row; None where it has none, as all rows of layout 1."""
     if "bands" not in file:
         return None

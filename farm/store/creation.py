@@ -20,11 +20,13 @@ from farm.store.layout import (
     SPECTRA,
     STEP_DTYPE,
     STEP_SPECTRA,
+    TEXT_CHUNK,
     TEXTS,
     VALUES_CHUNK,
     hdf5_errors,
     publish,
 )
+from farm.store.packing import ENCODING, HOW_TO_UNPACK, PACKED
 
 _ROW_NOTES = {
     "has_*": "False: the field of that name says nothing and holds 0",
@@ -34,9 +36,14 @@ _ROW_NOTES = {
     "similarity_rpa_ipa": "SC[RPA;IPA] of Im eps averaged over directions, reference IPA",
     "gmax_converged_mry": "mRy per direction x, y, z; -1: the ladder did not converge there",
     "cpu_s": "user + system CPU seconds of all stages; wall_s likewise; peak_memory_mb: largest stage",
-    "first_step, n_steps": "where the row's rungs begin in /ladder, and how many they are",
+    "first_step, n_steps": "where the row's rungs begin in /ladder/steps, and how many they are",
+    "first_between": (
+        "where the spectra of the rungs between the first, which is IPA, and the last, which is RPA, "
+        "begin in /ladder/eps_real and eps_imag; there are n_steps - 2, or none"
+    ),
+    "replaces": "the row of the same material, protocol and engine that counted before this one; -1: none",
     "stored_unix_s": "seconds since 1970-01-01 UTC",
-    "crc32": "zlib.crc32 of the row's fields, texts, spectra and bands as stored",
+    "crc32": "zlib.crc32 of the row's fields, texts, spectra and bands (farm.store.record.checksum)",
 }
 _PATH_NOTES = {
     "n_points": "points of the path; 0: the row has no band structure",
@@ -49,16 +56,26 @@ _PATH_NOTES = {
     ),
 }
 _EPS_NOTE = "{rung}: {part} part of the diagonal of the macroscopic dielectric tensor"
+_RUNG_NAMES = {
+    "ipa": "without local fields",
+    "rpa": "with local fields, at the end of the ladder",
+    "ladder": "at the cutoffs between, where rows.first_between says",
+}
+# Filters that every HDF5 has had since the first.
+_SMALLER: dict[str, Any] = {"compression": "gzip", "compression_opts": 4, "shuffle": True}
 
 
-def create_file(path: Path, energies_ev: FloatArray) -> None:
-    """Make an empty store at ``path``, complete or not at all. Replaces what is there."""
+def create_file(path: Path, energies_ev: FloatArray, *, packed: bool = False) -> None:
+    """Make an empty store at ``path``, complete or not at all. Replaces what is there.
+
+    packed: IPA and RPA are kept as :mod:`farm.store.packing` says, not as floats
+    """
     unfinished = path.with_name(path.name + ".new")
     with hdf5_errors(path, "creating the store"):
         with h5py.File(unfinished, "w", libver=LIBRARY_BOUNDS) as file:
             _describe(file)
             _make_tables(file)
-            _make_spectra(file, energies_ev)
+            _make_spectra(file, energies_ev, packed=packed)
             _make_bands(file)
         publish(unfinished, path)
 
@@ -95,7 +112,7 @@ def _make_tables(file: Any) -> None:
     rows = _table(file, "rows", (0,), ROW_DTYPE, 64, "one row a calculation; see the field_* attributes")
     for field, note in _ROW_NOTES.items():
         rows.attrs[f"field_{field}"] = note
-    _table(file, "text", (0,), "u1", 65536, "UTF-8 texts of all rows, one after the other")
+    _table(file, "text", (0,), "u1", TEXT_CHUNK, "UTF-8 texts of all rows; 0 between them", **_SMALLER)
     offsets = _table(
         file,
         "text_offsets",
@@ -106,7 +123,7 @@ def _make_tables(file: Any) -> None:
     )
     offsets.attrs["columns"] = ", ".join(TEXTS)
     offsets.attrs["encoding"] = "UTF-8; JSON except space_group, reason, diagnosis and advice"
-    offsets.attrs["empty"] = "of the last three: the row does not say"
+    offsets.attrs["empty"] = "of the last four: the row does not say"
     steps = _table(file, "ladder/steps", (0,), STEP_DTYPE, 256, "one row a step of a local-field ladder")
     steps.attrs["field_row"] = "the row of /rows it belongs to"
     steps.attrs["field_gmax_mry"] = "mRy; cutoff of the response block that was asked for, 0 is IPA"
@@ -114,7 +131,7 @@ def _make_tables(file: Any) -> None:
     steps.attrs["field_step_similarity"] = "SC against the step before per direction x, y, z"
 
 
-def _make_spectra(file: Any, energies_ev: FloatArray) -> None:
+def _make_spectra(file: Any, energies_ev: FloatArray, *, packed: bool) -> None:
     n_energies = energies_ev.size
     grid = _table(file, "energies_ev", (n_energies,), "<f8", n_energies, "photon energies of all spectra")
     grid.attrs["units"] = "eV"
@@ -122,9 +139,14 @@ def _make_spectra(file: Any, energies_ev: FloatArray) -> None:
     file.attrs["energy_grid"] = grid_text(energies_ev)
     for name in (*SPECTRA, *STEP_SPECTRA):
         rung, part = name.split("/eps_")
-        axis = "step" if rung == "ladder" else "row"
+        axis = "between" if rung == "ladder" else "row"
         shape = (0, len(DIRECTIONS), n_energies)
-        dataset = _table(file, name, shape, "<f4", 1, _EPS_NOTE.format(rung=rung, part=part))
+        is_packed = packed or rung == "ladder"
+        note = _EPS_NOTE.format(rung=_RUNG_NAMES[rung], part=part)
+        dataset = _table(file, name, shape, "<i4" if is_packed else "<f4", 1, note, **_SMALLER)
+        if is_packed:
+            dataset.attrs[ENCODING] = PACKED
+            dataset.attrs["how_to_unpack"] = HOW_TO_UNPACK
         dataset.attrs["units"] = "dimensionless"
         dataset.attrs["axis_order"] = f"{axis}, direction (Cartesian x, y, z), energy (see /energies_ev)"
         if axis == "row":
@@ -148,9 +170,7 @@ def _make_bands(file: Any) -> None:
         "1/angstrom, from the begin of the path; a jump has length 0"
     )
     note = "energies of the bands relative to the valence band maximum, ascending at each point"
-    energies = _table(
-        file, "bands/energies_ev", (0,), "<f4", VALUES_CHUNK, note, compression="gzip", shuffle=True
-    )
+    energies = _table(file, "bands/energies_ev", (0,), "<f4", VALUES_CHUNK, note, **_SMALLER)
     energies.attrs["units"] = "eV"
     energies.attrs["axis_order"] = "row by row as /bands/paths says; of a row: point, band"
     energies.attrs["valid"] = "where /bands/paths says; 0 from the end of a row to that of its chunk"

@@ -5,10 +5,10 @@
     /committed               int64 [1]               rows that are valid; everything beyond is debris
     /energies_ev             float64 [energy]
     /rows                    table [row]             what is short: ids, outcome, gaps, sizes
-    /text, /text_offsets     uint8 [byte], int64 [row, 12]   eleven texts a row, most of them JSON
+    /text, /text_offsets     uint8 [byte], int64 [row, 13]   twelve texts a row, most of them JSON
     /ipa/eps_real, eps_imag  float32 [row, direction, energy]    /rpa/... alike
     /ladder/steps            table [step]            cutoffs and SC of every rung
-    /ladder/eps_real, ...    float32 [step, direction, energy]
+    /ladder/eps_real, ...    int32 [between, direction, energy]  the rungs between IPA and RPA
     /bands/paths             table [row]             where the band structure of a row is, how large
     /bands/corners           table [corner]          labels of the path's corners
     /bands/points            table [point]           k-points and distances along the path
@@ -18,8 +18,12 @@ Every dataset is chunked and made with the file: one open to a writer and its re
 (HDF5's SWMR) can neither get new datasets nor hold strings of variable length. Rows are only ever
 added; the newest row of a (material, protocol, engine) is the one that counts.
 
-Version 1 has no /bands, versions 1 and 2 only the first eight texts: they are read as they are, and
-copied into the newest by the first who appends.
+Spectra are floats that every tool can plot. In a *packed* store those of /ipa and /rpa are kept as the
+rungs between are: exactly the same numbers in half the space (see :mod:`farm.store.packing`).
+
+Older versions are read as they are, and copied into the newest by the first who appends. Version 1 has no
+/bands, 1 and 2 only the first eight texts, and up to 3 the ladder holds all its spectra as floats,
+first and last once more; nothing is compressed there.
 """
 
 from __future__ import annotations
@@ -31,11 +35,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from farm.errors import StoreError
+from farm.store.store_file import StoreFile
 
 FORMAT = "farm-spectra"
-LAYOUT_VERSION = 3
+LAYOUT_VERSION = 4
 # The oldest HDF5 that knows SWMR: every tool of the last ten years opens the file.
 LIBRARY_BOUNDS = ("v110", "v110")
 
@@ -50,10 +56,13 @@ TEXTS_OF_VERSION_1 = (
     "corrections",
 )
 # An empty text stands for what the row does not say, as in rows of older versions.
-LATER_TEXTS = ("steps", "diagnosis", "advice")
-TEXTS = (*TEXTS_OF_VERSION_1, *LATER_TEXTS)
+TEXTS_OF_VERSION_3 = (*TEXTS_OF_VERSION_1, "steps", "diagnosis", "advice")
+TEXTS = (*TEXTS_OF_VERSION_3, "origin")
+# A row's texts begin with a chunk of their own: a compressed chunk is written once and never read back.
+TEXT_CHUNK = 4096
 
-ROW_DTYPE = np.dtype(
+# What a row says, and its place where version 3 kept it.
+ROW_DTYPE_OF_VERSION_3 = np.dtype(
     [
         ("material_id", "S64"),
         ("formula", "S128"),
@@ -82,6 +91,7 @@ ROW_DTYPE = np.dtype(
         ("crc32", "<u4"),
     ]
 )
+ROW_DTYPE = np.dtype([*ROW_DTYPE_OF_VERSION_3.descr, ("first_between", "<i8"), ("replaces", "<i8")])
 
 STEP_DTYPE = np.dtype(
     [
@@ -108,8 +118,7 @@ PATH_DTYPE = np.dtype(
         ("n_valence", "<i4"),
     ]
 )
-# Energies of a band structure begin with a chunk of their own and fill it with zeros: a compressed
-# chunk is written once and never read back to be added to.
+# As of texts: energies of a band structure fill whole chunks, the rest of the last one with zeros.
 VALUES_CHUNK = 4096
 
 SPECTRA = ("ipa/eps_real", "ipa/eps_imag", "rpa/eps_real", "rpa/eps_imag")
@@ -117,7 +126,7 @@ STEP_SPECTRA = ("ladder/eps_real", "ladder/eps_imag")
 BANDS = ("bands/paths", "bands/corners", "bands/points", "bands/energies_ev")
 _OF_VERSION_1 = ("rows", "text", "text_offsets", *SPECTRA, "ladder/steps", *STEP_SPECTRA)
 _OF_VERSION_2 = (*_OF_VERSION_1, *BANDS)
-_GROWING: dict[int, tuple[str, ...]] = {1: _OF_VERSION_1, 2: _OF_VERSION_2, 3: _OF_VERSION_2}
+_GROWING: dict[int, tuple[str, ...]] = {1: _OF_VERSION_1, **dict.fromkeys((2, 3, 4), _OF_VERSION_2)}
 
 
 @contextmanager
@@ -126,7 +135,9 @@ def hdf5_errors(path: Path, doing: str) -> Iterator[None]:
     try:
         yield
     except (OSError, KeyError, RuntimeError, ValueError, IndexError) as error:
-        fix = "Check the disk's space and health; if the file was damaged, restore it or import its export"
+        fix = (
+            "Check the disk's space and health; if the file was damaged, `farm store verify` tells how much"
+        )
         raise StoreError(f"{path}: {doing} failed: {error}", fix=fix) from error
 
 
@@ -146,12 +157,17 @@ def fsync_path(path: Path) -> None:
         os.close(descriptor)
 
 
-def layout_version(file: Any) -> int:
+def layout_version(file: StoreFile) -> int:
     """The version of the layout that a file says it has; 0: it says none."""
     return int(file.attrs.get("layout_version", 0))
 
 
-def growing(file: Any) -> tuple[str, ...]:
+def repeats_ends(file: StoreFile) -> bool:
+    """Whether the ladder of this file's layout holds the spectra of IPA and RPA once more."""
+    return layout_version(file) < 4
+
+
+def growing(file: StoreFile) -> tuple[str, ...]:
     """The datasets that get longer with each row, in the layout of this file."""
     return _GROWING[layout_version(file)]
 
@@ -163,7 +179,18 @@ def grow(dataset: Any, length: int) -> None:
         dataset.resize(length, axis=0)
 
 
-def check_layout(path: Path, file: Any) -> None:
+def in_newest_form(rows: NDArray[np.void]) -> NDArray[np.void]:
+    """Elements of /rows of any version, as ROW_DTYPE; what their version lacks is -1."""
+    if rows.dtype == ROW_DTYPE:
+        return rows
+    newest = np.zeros(rows.shape, dtype=ROW_DTYPE)
+    for field in rows.dtype.names or ():
+        newest[field] = rows[field]
+    newest["first_between"] = newest["replaces"] = -1
+    return newest
+
+
+def check_layout(path: Path, file: StoreFile) -> None:
     """Raise StoreError unless ``file`` is a store of a layout that can be read."""
     found = file.attrs.get("format")
     if found != FORMAT:

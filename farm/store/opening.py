@@ -15,6 +15,7 @@ from typing import IO, Any
 import h5py
 
 from farm.errors import StoreError, StoreLockedError
+from farm.store.store_file import StoreFile
 
 # Readers and the writer hold HDF5's own file lock only while they open the file.
 OPEN_ATTEMPTS, OPEN_PAUSE_S = 40, 0.05
@@ -49,7 +50,7 @@ def lock(path: Path) -> IO[str]:
     return handle
 
 
-def open_for_reading(path: Path, *, damaged: bool = False) -> Any:
+def open_for_reading(path: Path, *, damaged: bool = False) -> StoreFile:
     """Open with SWMR, whether or not a writer is at work.
 
     damaged: open it even if it is cut off, to save what can be saved. Raises StoreError when there
@@ -65,10 +66,10 @@ def open_for_reading(path: Path, *, damaged: bool = False) -> Any:
     flags = h5py.h5f.ACC_RDONLY | h5py.h5f.ACC_SWMR_READ
     try:
         _check_whole(path, signature_only=damaged)
-        file = _patiently(lambda: h5py.File(h5py.h5f.open(os.fsencode(path), flags, access)))
+        file = _patiently(lambda: _open(path, flags, access))
         # HDF5 drops its lock after opening for a SWMR writer but not for a reader: an idle reader
         # would keep the writer from ever starting.
-        fcntl.flock(file.id.get_vfd_handle(), fcntl.LOCK_UN)
+        fcntl.flock(file.descriptor, fcntl.LOCK_UN)
         return file
     except BlockingIOError as error:
         raise StoreError(f"{path}: locked by another program", fix="Close that program") from error
@@ -79,13 +80,17 @@ def open_for_reading(path: Path, *, damaged: bool = False) -> Any:
         ) from error
 
 
-def open_for_writing(path: Path) -> Any:
+def open_for_writing(path: Path) -> StoreFile:
     """Open to append with SWMR. Raises OSError where HDF5 refuses, as after a writer was killed."""
     _check_whole(path)
     access = _file_access()
     # Opened first and switched to SWMR later, a file killed in between could not even be read.
     flags = h5py.h5f.ACC_RDWR | h5py.h5f.ACC_SWMR_WRITE
-    return _patiently(lambda: h5py.File(h5py.h5f.open(os.fsencode(path), flags, access)))
+    return _patiently(lambda: _open(path, flags, access))
+
+
+def _open(path: Path, flags: int, access: Any) -> StoreFile:
+    return StoreFile(h5py.File(h5py.h5f.open(os.fsencode(path), flags, access)))
 
 
 def _file_access() -> Any:
@@ -126,7 +131,7 @@ def _check_whole(path: Path, *, signature_only: bool = False) -> None:
         raise OSError(f"it is cut off: {size} of {end} bytes")
 
 
-def _patiently(opening: Callable[[], Any]) -> Any:
+def _patiently(opening: Callable[[], StoreFile]) -> StoreFile:
     for _ in range(OPEN_ATTEMPTS - 1):
         try:
             return opening()

@@ -20,19 +20,22 @@ from farm.job import Engine, Outcome, Stage, make_job_id
 from farm.result import LadderStep, Result, StageUsage
 from farm.spectrum import FloatArray
 from farm.store.bands import decode_bands, read_bands
-from farm.store.layout import ROW_DTYPE, TEXTS, check_layout, growing, hdf5_errors
+from farm.store.gathering import gather, n_distinct
+from farm.store.layout import (
+    ROW_DTYPE,
+    TEXTS,
+    check_layout,
+    growing,
+    hdf5_errors,
+    in_newest_form,
+    repeats_ends,
+)
 from farm.store.opening import open_for_reading
 from farm.store.record import Key, decode, decode_ladder, key_of
 from farm.store.row import StoreCounts, StoredRow, stored_row
-from farm.store.tables import (
-    committed_rows,
-    gather,
-    is_sound,
-    read_columns,
-    read_record,
-    read_texts,
-)
+from farm.store.tables import committed_rows, is_sound, read_columns, read_record, read_texts
 
+_KEY = ("material_id", "protocol_hash", "engine")
 # Rows whose texts are read at once: some 10 MB.
 TEXT_BLOCK_ROWS = 4096
 
@@ -48,6 +51,9 @@ class Store:
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
         self._rows: NDArray[np.void] = np.zeros(0, dtype=ROW_DTYPE)
+        # Of each row, whether it is current.
+        self._counts: NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
+        # Of older layouts, which do not say what a row replaces: the row of each key.
         self._newest: dict[tuple[bytes, bytes, bytes], int] = {}
         self._open()
 
@@ -61,8 +67,7 @@ class Store:
 
     def close(self) -> None:
         """Close the file; again is allowed."""
-        if self._file.id.valid:
-            self._file.close()
+        self._file.close()
 
     @property
     def n_rows(self) -> int:
@@ -78,7 +83,7 @@ class Store:
             status = self.path.stat()
             if (status.st_dev, status.st_ino) != self._identity:  # a recovered copy took its place
                 self.close()
-                self._rows, self._newest = self._rows[:0], {}
+                self._rows, self._counts, self._newest = self._rows[:0], self._counts[:0], {}
                 self._open()
             else:
                 self._load()
@@ -86,13 +91,13 @@ class Store:
 
     def counts(self) -> StoreCounts:
         """How much there is; for `farm status`."""
-        current = self._rows[self._current()]
-        materials = len({material for material, _, _ in self._newest})
-        return StoreCounts(materials, int(current["has_ipa"].sum()), int(current["has_rpa"].sum()))
+        counts = (int(self._rows[name][self._counts].sum()) for name in ("has_ipa", "has_rpa"))
+        return StoreCounts(n_distinct(self._rows["material_id"][self._counts]), *counts)
 
     def keys(self) -> set[Key]:
         """Every (material id, protocol hash, engine) held, whatever its outcome."""
-        return {(m.decode(), p.decode(), e.decode()) for m, p, e in self._newest}
+        columns = (self.column(name).tolist() for name in _KEY)
+        return {(m.decode(), p.decode(), e.decode()) for m, p, e in zip(*columns, strict=True)}
 
     def held_job_ids(self) -> set[str]:
         """The jobs that are answered, whatever the outcome."""
@@ -100,16 +105,14 @@ class Store:
 
     def failed_job_ids(self) -> set[str]:
         """Of these the ones that have failed: they brought nothing that is of use to another."""
-        current = self._rows[self._current()]
-        failed = current[current["outcome"] == Outcome.FAILED.value.encode()]
-        return {make_job_id(*key_of(row)) for row in failed}
+        return {make_job_id(*key_of(self._rows[i])) for i in self.select(outcome=Outcome.FAILED)}
 
     def snapshot_hash(self) -> str:
         """SHA-256 over the current rows' keys and checksums: equal views give equal hashes."""
         digest = hashlib.sha256(self._energies_ev.tobytes())
-        crcs = self._rows["crc32"].tolist()
-        for key in sorted(self._newest):
-            digest.update(b"\0".join((*key, str(crcs[self._newest[key]]).encode())) + b"\n")
+        columns = (self.column(name).tolist() for name in (*_KEY, "crc32"))
+        for *key, crc32 in sorted(zip(*columns, strict=True)):
+            digest.update(b"\0".join((*key, str(crc32).encode())) + b"\n")
         return digest.hexdigest()
 
     @property
@@ -119,18 +122,50 @@ class Store:
 
     def rows(self, *, superseded: bool = False) -> Iterator[StoredRow]:
         """The current rows in order of arrival; with ``superseded`` also those a retry replaced."""
-        indices = range(self.n_rows) if superseded else self._current().tolist()
-        return (stored_row(int(i), self._rows[i]) for i in indices)
+        indices = range(self.n_rows) if superseded else self.indices().tolist()
+        return (stored_row(i, self._rows[i]) for i in indices)
+
+    def indices(self) -> NDArray[np.int64]:
+        """The current rows in order of arrival, as ``spectra``, ``result`` and the others take them."""
+        return np.flatnonzero(self._counts)
+
+    def select(
+        self,
+        *,
+        material_id: str | None = None,
+        protocol_hash: str | None = None,
+        engine: Engine | None = None,
+        outcome: Outcome | None = None,
+        has_ipa: bool | None = None,
+        has_rpa: bool | None = None,
+        max_atoms: int | None = None,
+    ) -> NDArray[np.int64]:
+        """The current rows that fulfil all conditions given, in order of arrival.
+
+        A million rows take some ten milliseconds a condition. For others compare :meth:`column` arrays.
+        """
+        chosen = self._counts.copy()
+        for name, wanted in (
+            ("material_id", material_id),
+            ("protocol_hash", protocol_hash),
+            ("engine", engine),
+            ("outcome", outcome),
+        ):
+            if wanted is not None:
+                chosen &= self._rows[name] == str(wanted).encode()
+        for name, flag in (("has_ipa", has_ipa), ("has_rpa", has_rpa)):
+            if flag is not None:
+                chosen &= self._rows[name] == flag
+        if max_atoms is not None:
+            chosen &= self._rows["n_atoms"] <= max_atoms
+        return np.flatnonzero(chosen)
 
     def row(
         self, material_id: str, protocol_hash: str | None = None, engine: Engine | None = None
     ) -> StoredRow | None:
         """The newest row of a material, under one protocol and engine if given; None: not held."""
-        for index in reversed(self._current().tolist()):
-            material, protocol, by = key_of(self._rows[index])
-            if material == material_id and protocol_hash in (None, protocol) and engine in (None, by):
-                return stored_row(index, self._rows[index])
-        return None
+        found = self.select(material_id=material_id, protocol_hash=protocol_hash, engine=engine)
+        return stored_row(int(found[-1]), self._rows[found[-1]]) if found.size else None
 
     def spectra(self, indices: Sequence[int]) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:
         """IPA and RPA spectra of rows that have both.
@@ -170,7 +205,7 @@ class Store:
 
     def column(self, name: str) -> NDArray[Any]:
         """One field of /rows (see ``layout.ROW_DTYPE``) for all current rows, in order of arrival."""
-        return np.asarray(self._rows[name][self._current()])
+        return np.asarray(self._rows[name][self._counts])
 
     def texts(self, *columns: str) -> Iterator[tuple[str, ...]]:
         """Some texts (see ``layout.TEXTS``) of all current rows, in order of arrival.
@@ -178,21 +213,21 @@ class Store:
         As they are kept, empty where a row does not say: reading 100,000 of them takes a second.
         """
         wanted = [TEXTS.index(column) for column in columns]
-        current = set(self._newest.values())
         for start in range(0, self.n_rows, TEXT_BLOCK_ROWS):
             stop = min(start + TEXT_BLOCK_ROWS, self.n_rows)
             with hdf5_errors(self.path, f"reading texts of rows {start} to {stop - 1}"):
-                texts = enumerate(read_columns(self._file, start, stop, wanted), start=start)
-                block = [tuple(text.decode() for text in row) for i, row in texts if i in current]
+                texts = zip(
+                    read_columns(self._file, start, stop, wanted), self._counts[start:stop], strict=True
+                )
+                block = [tuple(text.decode() for text in row) for row, counts in texts if counts]
             yield from block
 
     def ladder(self, index: int) -> tuple[LadderStep, ...]:
         """Every rung of a row's local-field ladder."""
-        row = self._at(index)
-        steps = slice(int(row["first_step"]), int(row["first_step"]) + int(row["n_steps"]))
+        self._at(index)
         with hdf5_errors(self.path, f"reading the ladder of row {index}"):
-            parts = [self._file[f"ladder/eps_{part}"][steps] for part in ("real", "imag")]
-            return decode_ladder(self._file["ladder/steps"][steps], np.stack(parts, axis=1))
+            record = read_record(self._file, index, self._rows[index : index + 1])
+            return decode_ladder(record.steps, record.step_eps)
 
     def band_structure(self, index: int) -> BandStructure | None:
         """The bands of a row along its path of high symmetry; None: it has none."""
@@ -218,7 +253,7 @@ class Store:
             check_layout(self.path, self._file)
             with hdf5_errors(self.path, "opening the store"):
                 # Of the file that is open, not of the name: it may have been replaced just now.
-                status = os.fstat(self._file.id.get_vfd_handle())
+                status = os.fstat(self._file.descriptor)
                 self._identity = (status.st_dev, status.st_ino)
                 self._energies_ev: FloatArray = self._file["energies_ev"][:]
                 self._load()
@@ -228,21 +263,28 @@ class Store:
 
     def _load(self) -> None:
         """Read the rows that are new. The counter first: whatever it covers is complete on disk."""
-        self._file["committed"].id.refresh()
+        self._file["committed"].refresh()
         n_rows, start = committed_rows(self._file), self.n_rows
         if n_rows == start:
             return
         for name in growing(self._file):
-            self._file[name].id.refresh()
-        fresh = self._file["rows"][start:n_rows]
+            self._file[name].refresh()
+        fresh = in_newest_form(self._file["rows"][start:n_rows])
         if fresh.size != n_rows - start:
             raise ValueError(f"{n_rows} rows are committed, {start + fresh.size} are there")
-        self._rows = np.concatenate([self._rows, fresh])
-        columns = (fresh[name].tolist() for name in ("material_id", "protocol_hash", "engine"))
-        self._newest.update(zip(zip(*columns, strict=True), range(start, n_rows), strict=True))
+        if repeats_ends(self._file):
+            fresh["replaces"] = self._replaced_by(fresh, start)
+        self._rows = np.concatenate([self._rows, fresh]) if start else fresh
+        self._counts = np.concatenate([self._counts, np.ones(fresh.size, dtype=np.bool_)])
+        self._counts[fresh["replaces"][fresh["replaces"] >= 0]] = False
 
-    def _current(self) -> NDArray[np.int64]:
-        return np.array(sorted(self._newest.values()), dtype=np.int64)
+    def _replaced_by(self, rows: NDArray[np.void], start: int) -> list[int]:
+        """What an older layout does not say: the row that each of ``rows``, from ``start`` on, replaces."""
+        replaced = []
+        for index, key in enumerate(zip(*(rows[name].tolist() for name in _KEY), strict=True), start=start):
+            replaced.append(self._newest.get(key, -1))
+            self._newest[key] = index
+        return replaced
 
     def _at(self, index: int) -> Any:
         if not 0 <= index < self.n_rows:

@@ -17,7 +17,14 @@ from farm.job import Engine, Outcome, Stage
 from farm.result import Correction, LadderStep, Result, StageUsage, StepUsage
 from farm.spectrum import FloatArray, Spectrum, similarity_coefficient
 from farm.store.bands import BandRecord, checksum_bands, decode_bands, encode_bands
-from farm.store.layout import LATER_TEXTS, ROW_DTYPE, STEP_DTYPE, TEXTS
+from farm.store.layout import (
+    ROW_DTYPE,
+    ROW_DTYPE_OF_VERSION_3,
+    STEP_DTYPE,
+    TEXTS,
+    TEXTS_OF_VERSION_1,
+    TEXTS_OF_VERSION_3,
+)
 
 Key = tuple[str, str, str]
 
@@ -34,7 +41,7 @@ _NOT_CONTENT = ("crc32", "first_step", "stored_unix_s")
 class Record:
     """One result, encoded.
 
-    row:      shape ``(1,)``, ROW_DTYPE; ``first_step`` and ``stored_unix_s`` are set when stored
+    row:      shape ``(1,)``, ROW_DTYPE; its place, what it replaces and the time are set when stored
     texts:    UTF-8, in the order of ``layout.TEXTS``
     steps:    shape ``(n_steps,)``, STEP_DTYPE; ``row`` is set when stored
     step_eps: float32, shape ``(n_steps, 2, 3, n_energies)``, axis order ``[step, re|im, x|y|z, energy]``
@@ -109,18 +116,24 @@ def encode(result: Result) -> Record:
 
 def checksum(record: Record) -> int:
     """CRC-32 of everything a row says, whatever its place in the file."""
-    content, rungs = record.row.copy(), record.steps.copy()
-    for field in _NOT_CONTENT:
-        content[field] = 0
+    # What later versions added is left out where a row does not have it: its checksum stays what it was.
+    content, rungs = np.zeros(1, dtype=ROW_DTYPE_OF_VERSION_3), record.steps.copy()
+    for field in set(ROW_DTYPE_OF_VERSION_3.names or ()).difference(_NOT_CONTENT):
+        content[field] = record.row[field]
     rungs["row"] = 0
     crc = zlib.crc32(content.tobytes())
-    later = record.texts[-len(LATER_TEXTS) :]
-    # Rows of older layouts have none of these, and their checksums stay what they were.
-    texts = record.texts if any(later) else record.texts[: -len(LATER_TEXTS)]
-    for text in texts:
+    for text in record.texts[: _n_texts(record.texts)]:
         crc = zlib.crc32(text, zlib.crc32(len(text).to_bytes(8, "little"), crc))
     crc = zlib.crc32(record.step_eps.tobytes(), zlib.crc32(rungs.tobytes(), crc))
     return checksum_bands(record.bands, crc)
+
+
+def _n_texts(texts: Sequence[bytes]) -> int:
+    """Texts of the oldest version that can say what these do."""
+    for n in (len(TEXTS_OF_VERSION_1), len(TEXTS_OF_VERSION_3)):
+        if not any(texts[n:]):
+            return n
+    return len(texts)
 
 
 def decode(record: Record) -> Result:
@@ -149,6 +162,7 @@ def decode(record: Record) -> Result:
         stages=tuple(stages),
         steps=tuple(StepUsage.from_dict(step) for step in json.loads(text["steps"] or "[]")),
         corrections=tuple(Correction(**c) for c in json.loads(text["corrections"])),
+        origin=json.loads(text["origin"] or "{}"),
     )
 
 
@@ -248,6 +262,7 @@ def _texts(result: Result, name: str) -> tuple[bytes, ...]:
         "steps": [step.to_dict() for step in result.steps] or "",
         "diagnosis": result.diagnosis,
         "advice": result.advice,
+        "origin": dict(result.origin) or "",
     }
     return tuple(_text(name, field, values[field]) for field in TEXTS)
 
@@ -262,9 +277,23 @@ def _text(name: str, field: str, value: Any) -> bytes:
         raise ResultRefusedError(f"{name}: field {field} has no JSON form: {error}", fix=fix) from error
 
 
-def placed(record: Record, *, row_index: int, first_step: int, stored_unix_s: float) -> Record:
+def placed(
+    record: Record,
+    *,
+    row_index: int,
+    first_step: int,
+    first_between: int,
+    replaces: int,
+    stored_unix_s: float,
+) -> Record:
     """The same record with its place in the file filled in."""
     row, steps = record.row.copy(), record.steps.copy()
-    row["first_step"], row["stored_unix_s"] = first_step, stored_unix_s
+    row["first_step"], row["first_between"], row["replaces"] = first_step, first_between, replaces
+    row["stored_unix_s"] = stored_unix_s
     steps["row"] = row_index
     return replace(record, row=row, steps=steps)
+
+
+def n_between(n_steps: int) -> int:
+    """Spectra of a ladder that are neither its first, IPA, nor its last, RPA."""
+    return max(n_steps - 2, 0)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,11 +19,12 @@ from farm.spectrum import FloatArray
 from farm.store.creation import create_file, grid_text
 from farm.store.layout import fsync_path, hdf5_errors
 from farm.store.opening import lock
-from farm.store.record import Key, Record, encode, key_of, placed, supersedes
+from farm.store.record import Key, Record, encode, supersedes
 from farm.store.recovery import open_for_appending
 from farm.store.row import StoreCounts
 from farm.store.spool import Spool
-from farm.store.tables import Ends, committed_ends, write_records
+from farm.store.store_file import StoreFile
+from farm.store.tables import Ends, committed_ends, place, write_records
 
 log = logging.getLogger(__name__)
 
@@ -34,15 +35,19 @@ BATCH_ROWS = 64
 class _Held(NamedTuple):
     """What the writer remembers of the newest row of a key."""
 
+    row: int
     outcome: Outcome
     crc32: int
     has_ipa: bool
     has_rpa: bool
 
 
-def _held(row: np.void) -> _Held:
+_HELD = ("outcome", "crc32", "has_ipa", "has_rpa")
+
+
+def _held(index: int, row: np.void) -> _Held:
     outcome = Outcome(row["outcome"].decode())
-    return _Held(outcome, int(row["crc32"]), bool(row["has_ipa"]), bool(row["has_rpa"]))
+    return _Held(index, outcome, int(row["crc32"]), bool(row["has_ipa"]), bool(row["has_rpa"]))
 
 
 class StoreWriter:
@@ -59,7 +64,7 @@ class StoreWriter:
         self.path = Path(path)
         self._clock = clock
         self._spool = Spool(self.path.with_name(self.path.name + ".spool"))
-        self._file: Any = None
+        self._file: StoreFile | None = None
         self._energies_ev: FloatArray | None = None
         self._ends = Ends()
         self._held: dict[Key, _Held] = {}
@@ -157,19 +162,25 @@ class StoreWriter:
         """Close the file and give the lock back; again is allowed."""
         file, self._file = self._file, None
         try:
-            if file is not None and file.id.valid:
+            if file is not None:
                 with hdf5_errors(self.path, "closing the store"):
                     file.close()
         finally:
             self._lock.close()
 
     def _open(self) -> None:
-        self._file = open_for_appending(self.path)
+        self._file = file = open_for_appending(self.path)
         with hdf5_errors(self.path, "opening the store"):
-            self._energies_ev = self._file["energies_ev"][:]
-            self._ends = committed_ends(self._file)
-            for row in self._file["rows"][: self._ends.rows]:
-                self._remember(key_of(row), _held(row))
+            self._energies_ev = file["energies_ev"][:]
+            self._ends = committed_ends(file)
+            rows = file["rows"][: self._ends.rows]
+            # By columns: a million rows one by one take ten seconds.
+            columns = [rows[name].tolist() for name in ("material_id", "protocol_hash", "engine", *_HELD)]
+            for index, (material, protocol, engine, outcome, *rest) in enumerate(
+                zip(*columns, strict=True)
+            ):
+                key = (material.decode(), protocol.decode(), engine.decode())
+                self._remember(key, _Held(index, Outcome(outcome.decode()), *rest))
 
     def _create(self, energies_ev: FloatArray) -> None:
         create_file(self.path, energies_ev)
@@ -204,20 +215,27 @@ class StoreWriter:
 
     def _store_batch(self, records: list[Record]) -> int:
         """Data, then the counter, then everything forced to disk: a row is valid whole or not at all."""
-        if not records:
+        if not records or self._file is None:
             return 0
         self._broken = True  # until the batch is through
         with hdf5_errors(self.path, "appending"):
-            ends = write_records(self._file, self._place(records), self._ends)
+            stored_unix_s = [self._clock()] * len(records)
+            batch = place(records, self._ends, self._row_of, stored_unix_s)
+            ends = write_records(self._file, batch, self._ends)
             self._file.flush()
             self._file["committed"][0] = ends.rows
             self._file.flush()
             fsync_path(self.path)
         self._broken = False
+        for index, record in enumerate(records, start=self._ends.rows):
+            self._remember(record.key, _held(index, record.row[0]))
         self._ends = ends
-        for record in records:
-            self._remember(record.key, _held(record.row[0]))
         return len(records)
+
+    def _row_of(self, key: Key) -> int:
+        """The row of a key that counts; -1: none."""
+        held = self._held.get(key)
+        return -1 if held is None else held.row
 
     def _remember(self, key: Key, held: _Held) -> None:
         before = self._held.get(key)
@@ -225,10 +243,3 @@ class StoreWriter:
         self._n_rpa += held.has_rpa - (before.has_rpa if before else False)
         self._materials.add(key[0])
         self._held[key] = held
-
-    def _place(self, records: list[Record]) -> list[Record]:
-        now, first_step, batch = self._clock(), self._ends.steps, []
-        for row_index, record in enumerate(records, start=self._ends.rows):
-            batch.append(placed(record, row_index=row_index, first_step=first_step, stored_unix_s=now))
-            first_step += record.steps.size
-        return batch

@@ -12,6 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 from band_samples import chance_bands
+from numpy.lib.recfunctions import repack_fields
 
 from farm.bandstructure import BandStructure
 from farm.crystal import Crystal
@@ -19,7 +20,15 @@ from farm.errors import StoreError
 from farm.job import Engine, Outcome, Stage
 from farm.result import Correction, LadderStep, Result, StageUsage, StepUsage
 from farm.store import StoreWriter, open_store
-from farm.store.layout import LIBRARY_BOUNDS, TEXTS_OF_VERSION_1
+from farm.store.layout import (
+    FORMAT,
+    LIBRARY_BOUNDS,
+    ROW_DTYPE_OF_VERSION_3,
+    SPECTRA,
+    TEXTS_OF_VERSION_1,
+    TEXTS_OF_VERSION_3,
+)
+from farm.store.tables import read_record
 
 PROTOCOL = {
     "n_energies": 101,
@@ -116,19 +125,32 @@ def make_result(
 
 
 def make_older(path: Path, version: int) -> None:
-    """Turn a store of results with ``NOTHING_NEW`` into one of layout 1, or 2 where they have bands."""
-    with h5py.File(path, "r+", libver=LIBRARY_BOUNDS) as file:
-        offsets = file["text_offsets"][:]
-        n_texts = len(TEXTS_OF_VERSION_1)
-        assert (offsets[:, n_texts] == offsets[:, -1]).all()
-        del file["text_offsets"]
-        kept = offsets[:, : n_texts + 1]
-        file.create_dataset(
-            "text_offsets", data=kept, maxshape=(None, n_texts + 1), chunks=(256, n_texts + 1)
-        )
-        if version == 1:
-            del file["bands"]
-        file.attrs["layout_version"] = version
+    """Rewrite a store of results with ``NOTHING_NEW`` as versions 1 to 3 of the layout kept it."""
+    names = TEXTS_OF_VERSION_1 if version < 3 else TEXTS_OF_VERSION_3
+    newer = path.with_name("newer.h5")
+    path.rename(newer)
+    with h5py.File(newer, "r") as new, h5py.File(path, "w", libver=LIBRARY_BOUNDS) as old:
+        records = [read_record(new, row) for row in range(new["committed"][0])]
+        assert not any(text for record in records for text in record.texts[len(names) :])
+        texts = [record.texts[: len(names)] for record in records]
+        lengths = np.array([[len(text) for text in row] for row in texts])
+        ends = np.cumsum(lengths).reshape(lengths.shape)
+        rows = np.concatenate([record.row for record in records])
+        tables = {
+            "rows": repack_fields(rows[list(ROW_DTYPE_OF_VERSION_3.names)]),
+            "text": np.frombuffer(b"".join(b"".join(row) for row in texts), dtype="u1"),
+            "text_offsets": np.column_stack([np.concatenate([[0], ends[:-1, -1]]), ends]),
+            "ladder/steps": new["ladder/steps"][:],
+            "ladder/eps_real": np.concatenate([record.step_eps[:, 0] for record in records]),
+            "ladder/eps_imag": np.concatenate([record.step_eps[:, 1] for record in records]),
+            **{name: new[name][:] for name in ("committed", "energies_ev", *SPECTRA)},
+        }
+        for name, array in tables.items():
+            old.create_dataset(name, data=array, maxshape=(None, *array.shape[1:]))
+        if version > 1:
+            new.copy("bands", old)
+        old.attrs.update({"format": FORMAT, "layout_version": version})
+    newer.unlink()
 
 
 def append_from(path: str, first: int, acknowledge: Connection) -> None:

@@ -164,7 +164,7 @@ def test_who_appends_to_layout_1_copies_it_into_the_newest(path, older, caplog):
     with StoreWriter(path) as writer:
         assert writer.n_rows == len(older)
         assert not writer.append(older[0])
-    assert f"copied from layout 1 to 3: {len(older)} rows, 0 damaged" in caplog.text
+    assert f"copied from layout 1 to 4: {len(older)} rows, 0 damaged" in caplog.text
     with open_store(path) as store:
         assert store.snapshot_hash() == content
         assert [row.stored_unix_s for row in store.rows()] == stored

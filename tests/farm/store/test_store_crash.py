@@ -154,7 +154,7 @@ def test_recovery_keeps_sound_rows_and_the_old_file(processes, path, damaged, ca
         elif damaged.startswith("bands/"):
             damage_bands(file, damaged)
         else:
-            file[damaged][int(row["first_step"]) + 1, 2, 5] += 1
+            file[damaged][int(row["first_between"]) + 1, 2, 5] += 1
     mark_as_open_for_writing(processes, path, n_rows)
     with StoreWriter(path) as writer:
         assert writer.n_rows == n_rows

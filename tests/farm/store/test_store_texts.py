@@ -68,7 +68,7 @@ def test_layout_2_is_read_as_it_is_and_copied_by_who_appends(path, caplog):
         assert [store.result(i).pack() for i in range(4)] == [result.pack() for result in sent]
     new = make_result(7, outcome=FAILED)
     assert fill(path, sent[0], new) == [False, True]
-    assert "copied from layout 2 to 3: 4 rows, 0 damaged" in caplog.text
+    assert "copied from layout 2 to 4: 4 rows, 0 damaged" in caplog.text
     with open_store(path) as store:
         assert texts_of(store)[:4] == before
         assert [store.result(i).pack() for i in range(5)] == [r.pack() for r in (*sent, new)]
