@@ -2,26 +2,98 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from farm.console import settings_of
+from farm.console import screen, settings_of
+from farm.job import Engine, Outcome
+from farm.rung import Rung
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_BY_SUFFIX = {".npz": "npz", ".parquet": "parquet"}
 
 
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--format", "file_format", type=click.Choice(["npz"]), default="npz", show_default=True)
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(["htrpa", "parquet", "npz"]),
+    help="By the end of PATH, if not given: .parquet, .npz, else a directory (htrpa).",
+)
+@click.option("--outcome", type=click.Choice([o.value for o in Outcome]), help="Only such results.")
+@click.option("--engine", type=click.Choice([e.value for e in Engine]), help="Only by this engine.")
+@click.option(
+    "--protocol-hash", default="", metavar="HASH", help="Only of this protocol, or its beginning."
+)
+@click.option("--rung", type=click.Choice([r.value for r in Rung]), help="Only what has spectra of it.")
 @click.pass_context
-def export(ctx: click.Context, path: Path, file_format: str) -> None:  # noqa: ARG001 - one format so far
-    """Write everything the store holds to PATH.
+def export(
+    ctx: click.Context,
+    path: Path,
+    file_format: str | None,
+    outcome: str | None,
+    engine: str | None,
+    protocol_hash: str,
+    rung: str | None,
+) -> None:
+    """Write what the store holds to PATH.
 
     \b
-    farm export spectra.npz --format npz
-    """
-    from farm.store import open_store
-    from farm.store.export import export_npz
+    htrpa    a directory with one JSON file a material, as the published RPA database has them:
+             pymatgen's ComputedStructureEntry reads them, and `farm import` takes them back
+    parquet  one file of columns for pandas, polars or DuckDB, with units (needs pyarrow)
+    npz      one file of numpy arrays
 
+    What was imported is written as it came, every number to the last bit. Beside an htrpa directory or a
+    Parquet file, PATH.nomad.json says of each result how it was computed, in the words of the NOMAD
+    archive. Files appear complete or not at all; other files in a directory are not touched.
+
+    \b
+    farm export htrpa/ --outcome done
+    farm export spectra.parquet --engine native
+    farm export spectra.npz --rung rpa
+    """
+    from farm.interchange.choice import Choice
+    from farm.interchange.directory import export_directory
+    from farm.interchange.npz import export_npz
+    from farm.interchange.parquet import export_parquet
+    from farm.store import open_store
+
+    chosen = Choice(
+        outcome=Outcome(outcome) if outcome else None,
+        engine=Engine(engine) if engine else None,
+        protocol_hash=protocol_hash,
+        rung=Rung(rung) if rung else None,
+    )
     with open_store(settings_of(ctx).store_path) as store:
-        n_entries = export_npz(store, path)
-    click.echo(f"{n_entries} entries in {path}")
+        rows = chosen.rows(store)
+        file_format = file_format or _BY_SUFFIX.get(path.suffix.lower(), "htrpa")
+        with _bar(len(rows)) as show:
+            if file_format == "htrpa":
+                export_directory(store, rows, path, show)
+            elif file_format == "parquet":
+                export_parquet(store, rows, path, show)
+            else:
+                export_npz(store, rows, path)
+    click.echo(f"{len(rows):,} entries in {path}")
+
+
+@contextmanager
+def _bar(n_rows: int) -> Iterator[Callable[[int], None]]:
+    """A bar by rows, on a terminal alone; what is yielded brings it on."""
+    console = screen(stderr=True)
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    from rich.progress import Progress
+
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task("writing", total=n_rows)
+        yield lambda n: bar.update(task, advance=n)

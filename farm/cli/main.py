@@ -30,6 +30,7 @@ _OWN = {
     "doctor": "farm.cli.doctor:doctor",
     "export": "farm.cli.export:export",
     "flower": "farm.cli.roles:flower",
+    "import": "farm.cli.import_:import_",
     "jobs": "farm.cli.jobs:jobs",
     "pause": "farm.cli.control:pause",
     "prioritise": "farm.cli.control:prioritise",
@@ -46,7 +47,7 @@ _OWN = {
 }
 
 _SECTIONS = {
-    "Work": ["seed", "up", "status", "jobs", "show", "report", "export"],
+    "Work": ["seed", "up", "status", "jobs", "show", "report", "import", "export"],
     "Steer": ["pause", "resume", "prioritise", "cancel", "retry"],
     "Model": ["predict", "train", "checkpoints", "pull"],
     "Roles": ["scheduler", "worker", "writer", "trainer", "flower"],

@@ -1,0 +1,1 @@
+"""What the field exchanges: the published format in and out, columns and arrays, archive metadata."""

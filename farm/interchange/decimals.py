@@ -16,6 +16,7 @@ import zlib
 from typing import Any
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from farm.spectrum import FloatArray
@@ -101,3 +102,13 @@ def as_float32(doubles: FloatArray) -> Float32Array:
     with np.errstate(over="ignore"):
         kept: Any = doubles.astype(np.float32)
     return np.asarray(kept, dtype=np.float32)
+
+
+def shortest(kept: Float32Array) -> Float32Array | FloatArray:
+    """The same numbers in the type whose shortest decimals bring them back.
+
+    Those of float32, but where a reader that takes them for doubles and rounds once more ends beside them.
+    """
+    text = orjson.dumps(kept, option=orjson.OPT_SERIALIZE_NUMPY)
+    read = np.array(orjson.loads(text), dtype=np.float64).astype(np.float32)
+    return kept if read.tobytes() == kept.tobytes() else kept.astype(np.float64)

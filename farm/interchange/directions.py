@@ -32,10 +32,11 @@ Filling = tuple[int, int, int]
 class Symmetry(NamedTuple):
     """What the symmetry of a cell says of directions.
 
-    space_group: international symbol
-    equal:       bool ``(3, 3)``: eps is the same along two directions, whatever it is
+    number, space_group: international number and symbol
+    equal:               bool ``(3, 3)``: eps is the same along two directions, whatever it is
     """
 
+    number: int
     space_group: str
     equal: NDArray[np.bool_]
 
@@ -43,7 +44,7 @@ class Symmetry(NamedTuple):
 def symmetry_of(crystal: Crystal, symprec: float = _SYMPRECS[0]) -> Symmetry:
     """Symbol and equal directions of a cell. Raises CrystalError when spglib finds no space group."""
     group = space_group(crystal, symprec)
-    return Symmetry(group.symbol, _equal_directions(crystal.lattice, group))
+    return Symmetry(group.number, group.symbol, _equal_directions(crystal.lattice, group))
 
 
 def _equal_directions(lattice: FloatArray, group: SpaceGroup) -> NDArray[np.bool_]:
@@ -61,10 +62,10 @@ def _equal_directions(lattice: FloatArray, group: SpaceGroup) -> NDArray[np.bool
     return equal
 
 
-def filling(given: Collection[str], crystal: Crystal, symmetry: Symmetry) -> Filling:
+def filling(given: Collection[str], crystal: Crystal, symmetry: Symmetry, field: str) -> Filling:
     """Which given direction x, y and z take their spectra from.
 
-    given: keys of the file, some of ``KEYS``
+    given: keys of the file, some of ``KEYS``, in ``field``
 
     Raises CrystalError where nothing makes a direction that is left out equal to one that is given.
     """
@@ -79,7 +80,7 @@ def filling(given: Collection[str], crystal: Crystal, symmetry: Symmetry) -> Fil
     left_out = ", ".join(key for key in KEYS if key not in given)
     have = ", ".join(key for key in KEYS if key in given) or "none"
     raise CrystalError(
-        f"directions {have} are given, and in this cell ({symmetry.space_group}) they do not stand for "
+        f"field {field} has {have}, and in this cell ({symmetry.space_group}) they do not stand for "
         f"{left_out}",
         fix="Give all directions that differ, along the Cartesian axes of the cell in the file",
     )

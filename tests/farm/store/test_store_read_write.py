@@ -9,7 +9,6 @@ from store_samples import PROTOCOL, make_eps, make_result
 from farm.errors import StoreError
 from farm.job import Engine, Outcome
 from farm.store import StoreCounts, StoreWriter, open_store
-from farm.store.export import export_npz
 from farm.store.record import supersedes
 
 
@@ -252,29 +251,3 @@ def test_the_file_documents_itself(path):
                 assert h5py.check_vlen_dtype(item.dtype) is None
 
         file.visititems(check)
-
-
-def test_export_holds_every_current_row(path, tmp_path):
-    sent = [make_result(0), make_result(1, n_steps=1), make_result(2, n_steps=0, outcome=Outcome.METAL)]
-    fill(path, *sent)
-    target = tmp_path / "spectra.npz"
-    with open_store(path) as store:
-        assert export_npz(store, target) == 3
-    with np.load(target, allow_pickle=False) as arrays:
-        assert arrays["material_id"].tolist() == ["crystal-0", "crystal-1", "crystal-2"]
-        assert arrays["ipa_entry"].tolist() == [0, 1]
-        assert arrays["rpa_entry"].tolist() == [0]
-        assert np.array_equal(arrays["ipa_eps_imag"][1], sent[1].ladder[0].eps.imag)
-        assert np.array_equal(arrays["rpa_eps_real"][0], sent[0].ladder[-1].eps.real)
-        assert arrays["has_eps_inf_rpa"].tolist() == [True, False, False]
-        assert json.loads(str(arrays["crystal"][1])) == sent[1].crystal.to_dict()
-        for name in arrays.files:
-            key = name.removeprefix("has_")
-            assert name == "README" or key in str(arrays["README"]), name
-    assert [p.name for p in tmp_path.glob("spectra.npz*")] == ["spectra.npz"]
-
-
-def test_export_to_nowhere_says_so(path, tmp_path):
-    fill(path, make_result(0))
-    with open_store(path) as store, pytest.raises(StoreError, match="nowhere"):
-        export_npz(store, tmp_path / "nowhere" / "spectra.npz")

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from farm.errors import StoreError
-from farm.store.layout import fsync_path
-from farm.store.reader import Store
-from farm.store.row import StoredRow
+from farm.interchange.whole_file import whole_file
+from farm.store import Store, StoredRow
 
 BLOCK_ROWS = 256
 
@@ -37,32 +35,21 @@ rpa_eps_real, rpa_eps_imag float32 [k, 3, e], the same with local fields
 _OPTIONAL = ("gap_indirect_ev", "gap_direct_ev", "eps_inf_ipa", "eps_inf_rpa", "similarity_rpa_ipa")
 
 
-def export_npz(store: Store, path: Path) -> int:
-    """Write the current rows to ``path``; the number of entries. Its ``README`` array says what is what.
+def export_npz(store: Store, rows: Sequence[StoredRow], path: Path) -> None:
+    """Write rows of a store to ``path``. Its ``README`` array says what is what.
 
     Spectra are streamed: memory stays small however large the store is. The file appears complete
     or not at all. Raises StoreError if it cannot be written.
     """
-    rows = list(store.rows())
-    unfinished = path.with_name(path.name + ".tmp")
-    try:
-        with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-            for name, array in _columns(store, rows).items():
-                with archive.open(name + ".npy", "w") as member:
-                    np.lib.format.write_array(member, array, allow_pickle=False)
-            for rung in ("ipa", "rpa"):
-                _write_rung(
-                    archive, store, rung, [row.index for row in rows if getattr(row, f"has_{rung}")]
-                )
-        fsync_path(unfinished)
-        os.replace(unfinished, path)
-    except OSError as error:
-        unfinished.unlink(missing_ok=True)
-        raise StoreError(f"{path}: {error}", fix="Choose a place with enough space") from error
-    return len(rows)
+    with whole_file(path) as unfinished, zipfile.ZipFile(unfinished, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in _columns(store, rows).items():
+            with archive.open(name + ".npy", "w") as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+        for rung in ("ipa", "rpa"):
+            _write_rung(archive, store, rung, [row.index for row in rows if getattr(row, f"has_{rung}")])
 
 
-def _columns(store: Store, rows: list[StoredRow]) -> dict[str, NDArray[Any]]:
+def _columns(store: Store, rows: Sequence[StoredRow]) -> dict[str, NDArray[Any]]:
     columns: dict[str, NDArray[Any]] = {"README": np.array(README), "energies_ev": store.energies_ev}
     for name in ("material_id", "formula", "protocol_hash"):
         columns[name] = np.array([getattr(row, name) for row in rows], dtype=np.str_)
