@@ -9,6 +9,7 @@
     |   +-- SettingsError     farm.toml, FARM_* or a flag
     +-- MissingProgramError   a program or data file that must be installed
     +-- BrokerError           Redis absent, full, or refusing us
+    +-- SourceError           a database that does not answer, or broke off in the middle
     +-- LeaseLostError        this worker no longer owns its job
     +-- StoreError            the HDF5 store
     |   +-- StoreLockedError  another writer has it
@@ -58,6 +59,10 @@ class MissingProgramError(FarmError):
 
 class BrokerError(FarmError):
     """Redis cannot be reached or refuses the command."""
+
+
+class SourceError(FarmError):
+    """A database of structures does not answer, or not as it should."""
 
 
 class LeaseLostError(FarmError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
@@ -15,21 +14,18 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from farm.cli.seed_sources import Reading
     from farm.seeding import Queued, SeedReport
-    from farm.sources import Meter
 
 
 @contextmanager
-def progress(
-    sources: Sequence[Path | None], meter: Meter, report: SeedReport
-) -> Iterator[Callable[[], None]]:
-    """A bar by bytes of the sources, on a terminal alone; what is yielded brings it up to date."""
-    from farm.sources import source_bytes
-
-    console = screen(stderr=True)
-    total = sum(map(source_bytes, sources)) if console.is_terminal else 0
-    if not total:  # nobody looks, or the bundled crystals alone
-        yield lambda: None
+def progress(reading: Reading, report: SeedReport) -> Iterator[Callable[[], None]]:
+    """A bar on a terminal, by bytes of files or entries of databases; what is yielded updates it."""
+    console, meter = screen(stderr=True), reading.meter
+    looked_at = console.is_terminal
+    n_bytes = reading.count_bytes() if looked_at and reading.count_bytes else 0
+    if not looked_at or (reading.count_bytes and not n_bytes):
+        yield lambda: None  # nobody looks, or the bundled crystals alone
         return
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
@@ -41,7 +37,7 @@ def progress(
         TextColumn("left"),
     )
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("reading", total=total)
+        task = bar.add_task("reading", total=n_bytes or None)
 
         def update() -> None:
             n = report.n_queued + report.n_skipped + report.n_rejected
@@ -50,7 +46,13 @@ def progress(
                 f"{report.n_queued:,} queued, {report.n_skipped:,} skipped, {report.n_rejected:,} rejected"
             )
             description = f"{n / elapsed_s:,.0f}/s, {counts},"
-            bar.update(task, completed=meter.n_bytes, description=description)
+            total = n_bytes or meter.n_entries_expected
+            bar.update(
+                task,
+                total=total,
+                completed=meter.n_bytes if n_bytes else meter.n_entries,
+                description=description,
+            )
 
         yield update
 

@@ -4,37 +4,85 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from itertools import chain
+import sys
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from farm.cli.seed_output import progress
-from farm.errors import BrokerError, ResourceError
-from farm.seeding import Queueing, Row, Rungs, SeedReport, Terms, seed_rows
-from farm.sources import Meter, Rejected, cut_source
-from farm.store import open_store
+import click
+
+from farm.cli.seed_output import print_report, progress
+from farm.cli.seed_rungs import at_rung, check, chooser
+from farm.cli.seed_store import StoreReader
+from farm.console import open_backlog
+from farm.errors import BrokerError, ResourceError, SourceError
+from farm.job import Engine
+from farm.seeding import Queueing, Row, SeedDocument, SeedReport, Terms, seed_rows
+from farm.sources import Rejected, Sieve
+
+if TYPE_CHECKING:
+    from farm.cli.seed_request import Request
+    from farm.cli.seed_sources import Reading
+    from farm.settings import Settings
 
 Take = Callable[[Iterable[Row]], None]
 
 
+def seed_request(request: Request, settings: Settings) -> int:
+    """Do what is asked, and say what came of it; the exit code."""
+    protocol, reading = request.chosen_protocol(), request.reading()
+    check(request.rung, protocol, ipa_enough_given=request.ipa_enough is not None)
+    choose = chooser(settings) if request.rung == "auto" else None
+    terms = Terms(filters=request.filters(), protocol=protocol, engine=Engine(request.engine))
+    report, store = SeedReport(), StoreReader(settings.store_path)
+    with ExitStack() as stack:
+        takers: list[Take] = [report.add]
+        if request.as_json:
+            document = stack.enter_context(SeedDocument())
+            takers.append(document.add)
+        if request.rejected_path:
+            takers.append(stack.enter_context(rejections_to(request.rejected_path)))
+        queueing, cost_models = None, {}
+        if not request.dry_run:
+            settings.home.mkdir(parents=True, exist_ok=True)
+            backlog = stack.enter_context(open_backlog(settings))
+            queueing = Queueing(backlog, store.held_job_ids)
+            cost_models = backlog.cost_models()
+        terms, rungs = at_rung(request.rung, terms, choose, cost_models, store.failed_job_ids())
+        rows = seed_rows(
+            reading,
+            terms,
+            queueing=queueing,
+            held_job_ids=store.held_job_ids() or frozenset(),
+            rungs=rungs,
+            n_processes=request.n_processes,
+            sieve=Sieve(request.limit, store.distinct(protocol.hash) if request.distinct else None),
+        )
+        if signal_number := run(rows, reading, report, takers, dry_run=request.dry_run):
+            click.echo(f"farm: stopped. {kept(report, dry_run=request.dry_run)}", err=True)
+            return 128 + signal_number
+        if request.as_json:
+            document.write(sys.stdout, report.predicted_cpu_hours)
+        else:
+            print_report(report, dry_run=request.dry_run)
+    # Nothing but refusals is a failure; some among others are told and that is all.
+    return 1 if report.n_rejected and not (report.n_queued or report.n_skipped) else 0
+
+
 def run(
-    sources: Sequence[Path | None],
-    terms: Terms,
-    rungs: Rungs | None,
-    queueing: Queueing | None,
-    held_job_ids: frozenset[str],
-    n_processes: int,
+    rows: Generator[list[Row], None, None],
+    reading: Reading,
     report: SeedReport,
     takers: Sequence[Take],
+    *,
+    dry_run: bool,
 ) -> int:
-    """Seed, and hand every batch to the takers; the number of the signal that ended it, or 0."""
-    meter = Meter()
-    items = chain.from_iterable(cut_source(source, meter) for source in sources)
-    rows = seed_rows(
-        items, terms, queueing=queueing, held_job_ids=held_job_ids, rungs=rungs, n_processes=n_processes
-    )
-    with _signals() as caught, progress(sources, meter, report) as show, closing(rows):
+    """Seed, and hand every batch to the takers; the number of the signal that ended it, or 0.
+
+    Raises BrokerError, ResourceError and SourceError, each with what is queued by then.
+    """
+    with _signals(reading) as caught, progress(reading, report) as show, closing(rows):
         try:
             for batch in rows:
                 for take in takers:
@@ -42,12 +90,14 @@ def run(
                 show()
                 if caught:
                     return caught[0]
-        except (BrokerError, ResourceError) as error:
+            if reading.broken is not None and not caught:
+                raise reading.broken
+        except (BrokerError, ResourceError, SourceError) as error:
             if caught and isinstance(error, ResourceError):
                 return caught[0]  # a signal to the whole group: the processes have ended of it already
-            left = kept(report, dry_run=queueing is None)
+            left = kept(report, dry_run=dry_run)
             raise type(error)(f"{error.message.rstrip('.')} ({left})", fix=error.fix) from error
-    return 0
+        return caught[0] if caught else 0
 
 
 def kept(report: SeedReport, *, dry_run: bool) -> str:
@@ -58,7 +108,7 @@ def kept(report: SeedReport, *, dry_run: bool) -> str:
 
 
 @contextmanager
-def _signals() -> Iterator[list[int]]:
+def _signals(reading: Reading) -> Iterator[list[int]]:
     """The signals that came and ask to stop, between two batches; a second one interrupts at once."""
     caught: list[int] = []
 
@@ -66,6 +116,7 @@ def _signals() -> Iterator[list[int]]:
         if caught:
             raise KeyboardInterrupt
         caught.append(number)
+        reading.stop = True
 
     before = {number: signal.signal(number, take) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -84,33 +135,3 @@ def rejections_to(path: Path) -> Iterator[Take]:
             file.writelines(json.dumps(vars(row)) + "\n" for row in rows if isinstance(row, Rejected))
 
         yield take
-
-
-class StoreReader:
-    """Reads the store again only when its file has changed: a batch may ask each time."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._stamp: tuple[int, ...] = ()
-        self._held: frozenset[str] = frozenset()
-        self._failed: frozenset[str] = frozenset()
-
-    def held_job_ids(self) -> frozenset[str] | None:
-        """The jobs the store has answered; None where there is no store to be seen."""
-        return self._held if self._read() else None
-
-    def failed_job_ids(self) -> frozenset[str]:
-        """Of these the ones that have failed."""
-        return self._failed if self._read() else frozenset()
-
-    def _read(self) -> bool:
-        if not self._path.is_file():
-            return False
-        stat = self._path.stat()
-        stamp = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
-        if stamp != self._stamp:
-            with open_store(self._path) as store:
-                self._held = frozenset(store.held_job_ids())
-                self._failed = frozenset(store.failed_job_ids())
-            self._stamp = stamp
-        return True

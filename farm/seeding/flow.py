@@ -26,6 +26,7 @@ def seed_rows(
     held_job_ids: frozenset[str] = frozenset(),
     rungs: Rungs | None = None,
     n_processes: int = 1,
+    sieve: Sieve | None = None,
 ) -> Generator[list[Row], None, None]:
     """Queue what a source gives; what became of each structure, in its order and a batch at a time.
 
@@ -37,11 +38,12 @@ def seed_rows(
     held_job_ids: jobs the store has answered; their materials are skipped
     rungs:        None: all are computed under ``terms`` as they are
     n_processes:  how many parse and predict, where there is enough to do
+    sieve:        what lets each crystal pass once; None: one with the limit of the filters
 
     Raises BrokerError for Redis, ResourceError for a process that died, and what a chooser of rungs raises;
     the batches before are queued.
     """
-    sieve = Sieve(terms.filters.limit)
+    sieve = sieve or Sieve(terms.filters.limit)
     if sieve.is_full:
         return
     one_rung = Rung.IPA if terms.protocol.is_ipa_only else Rung.RPA

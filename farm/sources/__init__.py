@@ -1,5 +1,6 @@
 """Structures from files and databases, one by one; what cannot be used is named, never raised."""
 
+from farm.sources.distinct import Distinct
 from farm.sources.files import cut_source, parse, read_source, source_bytes
 from farm.sources.items import Rejected, Skipped, Unparsed
 from farm.sources.opening import Meter
@@ -7,6 +8,7 @@ from farm.sources.selection import Filters, Sieve, select, space_group_number
 from farm.sources.simple_cif import read_simple_cif
 
 __all__ = [
+    "Distinct",
     "Filters",
     "Meter",
     "Rejected",

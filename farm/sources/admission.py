@@ -62,7 +62,7 @@ def elements_of(structure: Structure) -> frozenset[str]:
 
 def _refused_unreduced(structure: Structure, source: str, properties: Mapping[str, Any]) -> Rejected | None:
     if len(structure) > MAX_ATOMS_READ:
-        return _too_large(source, len(structure), "the cell")
+        return too_large(source, len(structure), "the cell")
     if missing := sorted(elements_of(structure) - available_elements()):
         return Rejected(
             source,
@@ -82,7 +82,7 @@ def _refused_unreduced(structure: Structure, source: str, properties: Mapping[st
 
 def _refused_reduced(crystal: Crystal, source: str) -> Rejected | None:
     if crystal.n_atoms > MAX_ATOMS:
-        return _too_large(source, crystal.n_atoms, "the primitive cell")
+        return too_large(source, crystal.n_atoms, "the primitive cell")
     electrons = count_electrons(crystal)
     if electrons % 2:
         return Rejected(
@@ -93,7 +93,8 @@ def _refused_reduced(crystal: Crystal, source: str) -> Rejected | None:
     return None
 
 
-def _too_large(source: str, n_atoms: int, cell: str) -> Rejected:
+def too_large(source: str, n_atoms: int, cell: str) -> Rejected:
+    """The rejection of a cell of too many atoms."""
     return Rejected(
         source,
         f"{n_atoms} atoms in {cell}, larger than what the protocol can treat ({MAX_ATOMS})",

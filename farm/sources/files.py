@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from farm.crystal import Crystal
+from farm.sources.ase_databases import cut_ase_database
 from farm.sources.bundled import bundled_crystals
 from farm.sources.items import Rejected, Skipped, Unparsed
 from farm.sources.json_files import Unwanted, cut_json, parse_structure
@@ -19,12 +20,13 @@ from farm.sources.structure_files import cut_cif, cut_poscar, parse_cif, parse_p
 
 Cutter = Callable[[Path, Meter], Iterator[Unparsed | Rejected]]
 
-_FORMATS = "*.cif, *.vasp, POSCAR*, CONTCAR* or *.json (each plain, .bz2 or .gz)"
+_FORMATS = "*.cif, *.vasp, POSCAR*, CONTCAR*, *.json (each plain, .bz2 or .gz) or *.db (ASE)"
 _BY_SUFFIX: tuple[tuple[str, Cutter], ...] = (
     (".cif", cut_cif),
     (".vasp", cut_poscar),
     (".poscar", cut_poscar),
     (".json", cut_json),
+    (".db", cut_ase_database),
 )
 
 

@@ -1,7 +1,8 @@
-"""JSON in pymatgen's forms, one entry in memory at a time however large the file is.
+"""JSON in pymatgen's forms and ASE's, one entry in memory at a time however large the file is.
 
 A Structure dictionary, a ComputedStructureEntry, a list of either, or ``{"entries": [...]}`` as
-Alexandria publishes them (``data`` with mat_id, band_gap_ind, e_above_hull, total_mag, ...).
+Alexandria publishes them (``data`` with mat_id, band_gap_ind, e_above_hull, total_mag, ...), or
+``{"1": row, "2": row, ...}`` as ASE's JSON databases are.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import IO, Any
 
 from farm.crystal import MATERIAL_ID, Crystal
 from farm.sources.admission import admit, elements_of
+from farm.sources.ase_databases import cut_json_row, is_ase_row
 from farm.sources.items import Rejected, Skipped, Unparsed
 from farm.sources.opening import DAMAGED, Meter, brief, open_bytes
 
@@ -154,7 +156,7 @@ def _array(window: _TextWindow) -> Iterator[Any]:
 
 
 def _object(window: _TextWindow) -> Iterator[Any]:
-    """A container with ``entries``, or one entry, which is small and read whole."""
+    """A container with ``entries``, ASE's numbered rows, or one entry, which is small and read whole."""
     fields: dict[str, Any] = {}
     has_entries = False
     window.take("{")
@@ -164,8 +166,11 @@ def _object(window: _TextWindow) -> Iterator[Any]:
         if key == "entries" and window.peek() == "[":
             has_entries = True
             yield from _array(window)
+        elif is_ase_row(key, value := window.value()):
+            has_entries = True
+            yield {**value, "id": key}
         else:
-            fields[key] = window.value()
+            fields[key] = value
         if window.peek() == ",":
             window.take(",")
         elif window.peek() != "}":
@@ -179,6 +184,8 @@ def _cut_entry(entry: Any, path: Path, number: int) -> Unparsed | Rejected:
     source = f"{path}, entry {number}"
     if not isinstance(entry, dict):
         return Rejected(source, "not an object", "Give pymatgen Structure or entry dictionaries")
+    if is_ase_row(str(entry.get("id", "")), entry):
+        return cut_json_row(entry, path)
     found = entry.get("data")
     data: dict[str, Any] = found if isinstance(found, dict) else {}
     names = (record.get(key) for record in (data, entry) for key in _ID_KEYS)

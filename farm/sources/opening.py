@@ -22,12 +22,16 @@ _LONGEST_REASON = 160
 
 
 class Meter:
-    """How much of the source files was read, for a progress bar.
+    """How much of a source was read, for a progress bar.
 
-    n_bytes: as they lie on the disk, compressed or not
+    n_bytes:            of files, as they lie on the disk, compressed or not
+    n_entries:          of a database
+    n_entries_expected: of these in all, as the database says; None: it does not
     """
 
     n_bytes = 0
+    n_entries = 0
+    n_entries_expected: int | None = None
 
 
 class _Metered(io.RawIOBase):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from farm.crystal import Crystal
+from farm.sources.distinct import Distinct
 from farm.sources.items import Rejected, Skipped
 from farm.sources.seen import Seen
 
@@ -63,11 +65,15 @@ class Sieve:
 
     Crystals are the same when their content hashes are (:class:`farm.sources.seen.Seen`). Another
     crystal under an id that has passed is Rejected: results are kept by id.
+
+    distinct: holds what crystals must differ from, too; those that pass are added to it. None: crystals
+        that are nearly the same pass
     """
 
-    def __init__(self, limit: int | None = None) -> None:
+    def __init__(self, limit: int | None = None, distinct: Distinct | None = None) -> None:
         self._seen = Seen()
         self._limit = limit
+        self._distinct = distinct
 
     @property
     def is_full(self) -> bool:
@@ -86,6 +92,12 @@ class Sieve:
                 f"the id {crystal.material_id} belongs to another crystal",
                 "Give each crystal its own id",
             )
+        if self._distinct is not None:
+            if (like := self._distinct.same_structure(crystal)) is not None:
+                return Skipped(
+                    crystal.material_id, f"the same structure as {like}", "the same structure as another"
+                )
+            self._distinct.add(crystal)
         self._seen.add(crystal.material_id, crystal.content_hash)
         return None
 
@@ -127,4 +139,5 @@ def space_group_number(crystal: Crystal, symprec: float = 0.01) -> int | None:
 
 def _number(properties: Mapping[str, Any], key: str) -> float | None:
     value = properties.get(key)
-    return float(value) if isinstance(value, int | float) else None
+    # Nothing is above or below NaN.
+    return float(value) if isinstance(value, int | float) and abs(value) < math.inf else None
