@@ -22,9 +22,6 @@ KEYS = ("xx", "yy", "zz")
 
 # Tried in turn, in angstrom: positions of six or eight digits are not always on their sites.
 _SYMPRECS = (0.01, 0.1)
-# Elements of averaged projectors are of order 1; a cell of eight digits is symmetric to 1e-7.
-_EQUAL = 1e-3
-
 # For x, y, z the one of them whose spectrum it has.
 Filling = tuple[int, int, int]
 
@@ -44,10 +41,14 @@ class Symmetry(NamedTuple):
 def symmetry_of(crystal: Crystal, symprec: float = _SYMPRECS[0]) -> Symmetry:
     """Symbol and equal directions of a cell. Raises CrystalError when spglib finds no space group."""
     group = space_group(crystal, symprec)
-    return Symmetry(group.number, group.symbol, _equal_directions(crystal.lattice, group))
+    # Elements of projectors are of order 1, and as wrong as the cell by which rotations are turned.
+    tolerance = symprec / float(np.linalg.norm(crystal.lattice, axis=1).min())
+    return Symmetry(group.number, group.symbol, _equal_directions(crystal.lattice, group, tolerance))
 
 
-def _equal_directions(lattice: FloatArray, group: SpaceGroup) -> NDArray[np.bool_]:
+def _equal_directions(
+    lattice: FloatArray, group: SpaceGroup, tolerance: float
+) -> NDArray[np.bool_]:
     """Where the diagonal of every symmetric tensor with the crystal's symmetry is equal.
 
     Such a tensor is its own average over the point group, so that eps_ii = <P_i, eps> with P_i the
@@ -58,7 +59,7 @@ def _equal_directions(lattice: FloatArray, group: SpaceGroup) -> NDArray[np.bool
     cartesian = columns @ group.point_group @ np.linalg.inv(columns)
     projectors = np.einsum("nai,nbi->iab", cartesian, cartesian) / len(cartesian)
     distances = np.abs(projectors[:, None] - projectors[None]).max(axis=(2, 3))
-    equal: NDArray[np.bool_] = distances < _EQUAL
+    equal: NDArray[np.bool_] = distances < tolerance
     return equal
 
 
