@@ -155,10 +155,10 @@ def next_rung(
 
 def _settle(rung: Rung, energies_ev: Mapping[Rung, float], starts: Sequence[Rung]) -> Next | Converged:
     """A rung that is run to the protocol's threshold, now or already."""
-    return Converged(rung) if rung in energies_ev else Next(rung, _start(rung, starts))
+    return Converged(rung) if rung in energies_ev else Next(rung, closest_rung(rung, starts))
 
 
-def _start(rung: Rung, done: Iterable[Rung]) -> Rung | None:
+def closest_rung(rung: Rung, done: Iterable[Rung]) -> Rung | None:
     """Of the rungs that were run, the one whose density is closest: same cutoff, densest grid."""
 
     def closeness(other: Rung) -> tuple[bool, bool, int, int, bool]:
@@ -212,7 +212,7 @@ class _Climb:
             # An energy to the protocol's threshold serves where a loose one would.
             known = self.energies_ev.get(replace(rung, is_loose=False), self.energies_ev.get(rung))
             if known is None:
-                return Next(rung, _start(rung, self.starts))
+                return Next(rung, closest_rung(rung, self.starts))
             energies_ev.append(known)
         return abs(energies_ev[1] - energies_ev[0])
 

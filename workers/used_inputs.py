@@ -11,13 +11,13 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, get_args
 
 from farm.errors import InputError
 from workers.qe.inputs import PwInput
 from workers.sessions import Attempt
 from workers.yambo.inputs import YamboInput
-from workers.yambo.layout import Layout
+from workers.yambo.layout import Layout, ParallelMode
 from workers.yambo.remedies import ResponseRun
 
 # Made again from the crystal, the protocol and the table of pseudopotentials.
@@ -135,10 +135,18 @@ def yambo_input_again(values: Mapping[str, Any]) -> YamboInput:
     _refuse_unknown(values, {field.name for field in fields(YamboInput)})
     try:
         x, y, z = (float(value) for value in values["direction"])
-        layout = Layout(**values["layout"])
+        layout = _layout(values["layout"])
         return YamboInput(**{**values, "direction": (x, y, z), "layout": layout})
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"not the record of a yambo input: {error!r}") from error
+
+
+def _layout(values: Mapping[str, Any]) -> Layout:
+    mode = values["mode"]
+    if mode not in get_args(ParallelMode):
+        raise ValueError(f"no parallel mode: {mode!r}")
+    # Numbers become words of a shell script.
+    return Layout(mode=mode, **{name: int(values[name]) for name in ("ranks", "threads", "k", "c", "v")})
 
 
 def _settings(pw_input: PwInput) -> dict[str, Any]:

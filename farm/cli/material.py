@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 _TABLES = ("ladder", "stages", "steps", "corrections")
 _MEASURES = {"cpu_s": "CPU s", "wall_s": "wall s", "peak_memory_mb": "peak MB", "disk_mb": "disk MB"}
+# Of every run all inputs: `--inputs` writes them, `--json` prints them.
+_LONG_PARAMETERS = ("runs", "symmorphic_rotations")
 _WORKED = {True: "[green]worked[/]", False: "did not help", None: "not known whether it worked"}
 
 
@@ -64,7 +66,9 @@ def print_material(document: dict[str, Any]) -> None:
     facts.add_column(overflow="fold")  # a hash that is cut cannot be compared
     # Without local fields there was nothing to converge.
     hidden = _TABLES if "rpa" in document.get("rungs", ("rpa",)) else (*_TABLES, "gmax_converged_mry")
-    for name, value in document.items():
+    parameters = document.get("parameters", {})
+    short = {name: value for name, value in parameters.items() if name not in _LONG_PARAMETERS}
+    for name, value in (document | {"parameters": short}).items():
         if name not in hidden and value not in (None, "", {}, []):
             facts.add_row(f"[bold]{name}", escape(_inline(value)))
     steps = document.get("steps")

@@ -22,9 +22,16 @@ from farm.settings import Settings
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write a figure of the spectra; with --bands of the band structure.",
 )
+@click.option(
+    "--inputs",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write the inputs of the programs instead, to run them again by hand: a new or empty directory.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @click.pass_context
-def show(ctx: click.Context, material: str, bands: bool, plot: Path | None, as_json: bool) -> None:
+def show(
+    ctx: click.Context, material: str, bands: bool, plot: Path | None, inputs: Path | None, as_json: bool
+) -> None:
     """Show one material: outcome, gaps, local-field ladder, what each step cost, corrections.
 
     MATERIAL is an id, or a formula that names one material.
@@ -32,16 +39,29 @@ def show(ctx: click.Context, material: str, bands: bool, plot: Path | None, as_j
     With --bands: the gaps along the path of high symmetry, where the valence maximum and the
     conduction minimum are, and the measured error of the bands; with --json all energies, too.
 
+    With --inputs: the exact inputs of every run, the pseudopotentials, a run.sh that runs them in order
+    without the farm, and a README.txt that says what differs from the farm's own run.
+
     \b
     farm show MgO --plot MgO.png
     farm show MgO --bands
     farm show MgO --bands --plot MgO-bands.pdf
     farm show MgO --bands --json
+    farm show MgO --inputs MgO-inputs
     """
+    if inputs is not None and (bands or plot is not None):
+        raise click.UsageError("--inputs writes inputs alone: give --bands or --plot in a call of its own")
     settings = settings_of(ctx)
     result = stored_result(settings, material, with_bands=bands)
     if result is None:
-        _show_queued(_queued(settings, material), bands=bands, plot=plot is not None, as_json=as_json)
+        lacking = (
+            "inputs of runs" if inputs else "band structure" if bands else "spectra to plot" if plot else ""
+        )
+        _show_queued(_queued(settings, material), lacking, as_json=as_json)
+    elif inputs is not None:
+        from farm.cli.show_inputs import show_inputs
+
+        show_inputs(result, inputs, as_json=as_json)
     elif bands:
         _show_bands(result, plot, as_json=as_json)
     else:
@@ -56,9 +76,8 @@ def show(ctx: click.Context, material: str, bands: bool, plot: Path | None, as_j
                 screen().print(f"figure {plot}")
 
 
-def _show_queued(document: dict[str, Any], *, bands: bool, plot: bool, as_json: bool) -> None:
-    if bands or plot:
-        lacking = "band structure" if bands else "spectra to plot"
+def _show_queued(document: dict[str, Any], lacking: str, *, as_json: bool) -> None:
+    if lacking:
         raise InputError(f"{document['material']} is {document['state']}: it has no {lacking} yet")
     if as_json:
         echo_json(document)

@@ -28,6 +28,7 @@ from workers.history import (
 from workers.launcher import Usage
 from workers.manifest import Record
 from workers.scratch import LISTING_FILE, RESPONSE_FILE, Workspace, failed_directory, open_workspace, sweep
+from workers.used_inputs import UsedInput
 
 SCF = ScfStep(ecutwfc_ry=40, kgrid=(4, 4, 4))
 BANDS = BandsStep(ground_state=SCF, nbnd=20)
@@ -43,6 +44,10 @@ def _scf_record() -> Record:
             Correction(step=SCF.name, diagnosis="killed: x", remedy="again", changes_physics=False),
         ),
         program="6.7MaX",
+        inputs=(
+            UsedInput(file="pw-1.in", sha256="0" * 64, values={"kgrid": [4, 4, 4], "nbnd": None}),
+            UsedInput(file="pw-2.in", sha256="1" * 64, values={"kgrid": [4, 4, 4]}, clean=False),
+        ),
     )
 
 

@@ -138,6 +138,9 @@ def test_killed_job_goes_on_with_what_is_there(
     again = YamboResponse(request)
     assert np.array_equal(again.run().eps, data.eps)
     assert again.usage.attempts == 0
+    # What the kept rungs were given is kept with them.
+    assert [used.file for used in first.inputs] == ["x-2000-1/yambo.in", "x-4000-1/yambo.in"]
+    assert again.inputs == first.inputs
     # A rung that was cut off in the writing is computed again.
     (request.directory / "x-4000.npz").write_bytes(b"PK")
     once_more = YamboResponse(request)
