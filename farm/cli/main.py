@@ -42,6 +42,7 @@ _OWN = {
     "seed": "farm.cli.seed:seed",
     "show": "farm.cli.show:show",
     "status": "farm.cli.status:status",
+    "store": "farm.cli.store:store_group",
     "up": "farm.cli.up:up",
     "writer": "farm.cli.roles:writer",
 }
@@ -51,7 +52,7 @@ _SECTIONS = {
     "Steer": ["pause", "resume", "prioritise", "cancel", "retry"],
     "Model": ["predict", "train", "checkpoints", "pull"],
     "Roles": ["scheduler", "worker", "writer", "trainer", "flower"],
-    "Tools": ["doctor", "protocols", "cost", "diagnose", "compare", "spectra", "response"],
+    "Tools": ["doctor", "store", "protocols", "cost", "diagnose", "compare", "spectra", "response"],
 }
 
 

@@ -1,20 +1,19 @@
-"""Who may open the file and how: the writer's lock, opening to append, opening to read."""
+"""How the file is opened: to append, or to read while another appends."""
 
 from __future__ import annotations
 
 import ctypes
-import errno
 import fcntl
 import os
 import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import h5py
 
-from farm.errors import StoreError, StoreLockedError
+from farm.errors import StoreError
 from farm.store.store_file import StoreFile
 
 # Readers and the writer hold HDF5's own file lock only while they open the file.
@@ -23,31 +22,6 @@ OPEN_ATTEMPTS, OPEN_PAUSE_S = 40, 0.05
 METADATA_READ_ATTEMPTS = 29
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
-
-
-def lock(path: Path) -> IO[str]:
-    """Hold ``<path>.lock`` for this process; the kernel gives it back however the process ends."""
-    lock_path = path.with_name(path.name + ".lock")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = open(lock_path, "a+", encoding="ascii")  # noqa: SIM115 - held until close()
-    except OSError as error:
-        raise StoreError(f"{lock_path}: {error}", fix="Choose a directory that can be written") from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        handle.seek(0)
-        holder = handle.read(32).strip() or "unknown"
-        handle.close()
-        if error.errno not in (errno.EAGAIN, errno.EACCES):
-            raise StoreError(f"{lock_path}: {error}", fix="Use a file system with file locks") from error
-        raise StoreLockedError(
-            f"{path}: process {holder} is writing to this store", fix="One writer a store: stop that one"
-        ) from error
-    handle.truncate(0)
-    handle.write(str(os.getpid()))
-    handle.flush()
-    return handle
 
 
 def open_for_reading(path: Path, *, damaged: bool = False) -> StoreFile:

@@ -18,9 +18,10 @@ from farm.crystal import Crystal
 from farm.errors import InputError, StoreError
 from farm.job import Engine, Outcome, Stage, make_job_id
 from farm.result import LadderStep, Result, StageUsage
+from farm.rung import Rung
 from farm.spectrum import FloatArray
 from farm.store.bands import decode_bands, read_bands
-from farm.store.gathering import gather, n_distinct
+from farm.store.gathering import gather, n_distinct, read_table
 from farm.store.layout import (
     ROW_DTYPE,
     TEXTS,
@@ -91,7 +92,7 @@ class Store:
 
     def counts(self) -> StoreCounts:
         """How much there is; for `farm status`."""
-        counts = (int(self._rows[name][self._counts].sum()) for name in ("has_ipa", "has_rpa"))
+        counts = (int((self._rows[name] & self._counts).sum()) for name in ("has_ipa", "has_rpa"))
         return StoreCounts(n_distinct(self._rows["material_id"][self._counts]), *counts)
 
     def keys(self) -> set[Key]:
@@ -177,11 +178,15 @@ class Store:
 
     def ipa_spectra(self, indices: Sequence[int]) -> NDArray[np.complex64]:
         """IPA spectra, complex64 ``[row, direction, energy]``."""
-        return self._spectra("ipa", indices)
+        return self._spectra(Rung.IPA, indices)
 
     def rpa_spectra(self, indices: Sequence[int]) -> NDArray[np.complex64]:
         """RPA spectra, complex64 ``[row, direction, energy]``."""
-        return self._spectra("rpa", indices)
+        return self._spectra(Rung.RPA, indices)
+
+    def eps_imag(self, rung: Rung, indices: Sequence[int]) -> NDArray[np.float32]:
+        """Im eps alone, float32 ``[row, direction, energy]``: half of what is to be read for both parts."""
+        return self._part(rung, "imag", indices)
 
     def crystal(self, index: int) -> Crystal:
         """The crystal of a row."""
@@ -269,7 +274,7 @@ class Store:
             return
         for name in growing(self._file):
             self._file[name].refresh()
-        fresh = in_newest_form(self._file["rows"][start:n_rows])
+        fresh = in_newest_form(read_table(self._file["rows"], start, n_rows))
         if fresh.size != n_rows - start:
             raise ValueError(f"{n_rows} rows are committed, {start + fresh.size} are there")
         if repeats_ends(self._file):
@@ -301,20 +306,22 @@ class Store:
         with hdf5_errors(self.path, f"reading {column} of row {index}"):
             return json.loads(text)
 
-    def _spectra(self, rung: str, indices: Sequence[int]) -> NDArray[np.complex64]:
-        for index in indices:
-            row = self._at(int(index))
-            if not row[f"has_{rung}"]:
-                raise StoreError(
-                    f"{self.path}: row {index} has no {rung.upper()} spectrum",
-                    fix=f"Ask only for rows whose has_{rung} is true",
-                )
-        wanted = np.asarray(indices, dtype=np.int64)
-        eps = np.empty((wanted.size, 3, self._energies_ev.size), dtype=np.complex64)
-        with hdf5_errors(self.path, f"reading {rung.upper()} spectra"):
-            eps.real = gather(self._file[f"{rung}/eps_real"], wanted)
-            eps.imag = gather(self._file[f"{rung}/eps_imag"], wanted)
+    def _spectra(self, rung: Rung, indices: Sequence[int]) -> NDArray[np.complex64]:
+        eps = np.empty((len(indices), 3, self._energies_ev.size), dtype=np.complex64)
+        eps.real, eps.imag = (self._part(rung, part, indices) for part in ("real", "imag"))
         return eps
+
+    def _part(self, rung: Rung, part: str, indices: Sequence[int]) -> NDArray[np.float32]:
+        wanted = np.asarray(indices, dtype=np.int64)
+        for index in wanted[(wanted < 0) | (wanted >= self.n_rows)]:
+            self._at(int(index))
+        for index in wanted[~self._rows[f"has_{rung}"][wanted]]:
+            raise StoreError(
+                f"{self.path}: row {index} has no {rung.upper()} spectrum",
+                fix=f"Ask only for rows whose has_{rung} is true",
+            )
+        with hdf5_errors(self.path, f"reading {rung.upper()} spectra"):
+            return gather(self._file[f"{rung}/eps_{part}"], wanted)
 
 
 def open_store(path: Path) -> Store:

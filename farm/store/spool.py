@@ -19,6 +19,11 @@ SUFFIX = ".result"
 UNREADABLE_SUFFIX = ".unreadable"
 
 
+def spool_of(store: Path) -> Path:
+    """The directory of the spool of the store at a path."""
+    return store.with_name(store.name + ".spool")
+
+
 @dataclass(frozen=True)
 class Spool:
     """A directory of packed results."""
@@ -49,6 +54,11 @@ class Spool:
         """The results that wait, oldest first."""
         if self.directory.is_dir():
             yield from sorted(self.directory.glob("*" + SUFFIX))
+
+    def set_aside_before(self) -> Iterator[Path]:
+        """Files that were set aside."""
+        if self.directory.is_dir():
+            yield from sorted(self.directory.glob("*" + UNREADABLE_SUFFIX))
 
     def set_aside(self, path: Path) -> Path:
         """Keep a file that is no result of this version out of the way, for a human to look at."""

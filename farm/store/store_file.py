@@ -7,6 +7,7 @@ without a word. Nor is a dataset opened again for every row.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -36,6 +37,12 @@ class StoreFile:
         if name not in self._datasets:
             self._datasets[name] = self._file[name]
         return self._datasets[name]
+
+    def visit(self, take: Callable[[str, Any], None]) -> None:
+        """Call ``take`` with the name and the dataset of each."""
+        self._file.visititems(
+            lambda name, item: take(name, item) if isinstance(item, h5py.Dataset) else None
+        )
 
     @property
     def attrs(self) -> Any:

@@ -17,12 +17,13 @@ from farm.job import Outcome
 from farm.result import Result
 from farm.spectrum import FloatArray
 from farm.store.creation import create_file, grid_text
+from farm.store.gathering import read_table
 from farm.store.layout import fsync_path, hdf5_errors
-from farm.store.opening import lock
+from farm.store.ownership import Ownership
 from farm.store.record import Key, Record, encode, supersedes
 from farm.store.recovery import open_for_appending
 from farm.store.row import StoreCounts
-from farm.store.spool import Spool
+from farm.store.spool import Spool, spool_of
 from farm.store.store_file import StoreFile
 from farm.store.tables import Ends, committed_ends, place, write_records
 
@@ -53,17 +54,17 @@ def _held(index: int, row: np.void) -> _Held:
 class StoreWriter:
     """Appends results to the store at ``path``, which is made with the first of them.
 
-    Use it as a context manager. Opening takes the lock ``<path>.lock`` (StoreLockedError if another
-    process has it), recovers a file whose writer was killed, copies one of an older layout into the
-    newest, and takes in what waits in ``<path>.spool/``. Not for use from several threads. HDF5 does
-    not let one process have the file open for writing and as a :class:`farm.store.Store` at the same
-    time.
+    Use it as a context manager. Opening makes this process the owner (StoreLockedError if another one is,
+    on this host or on one that shares the directory), recovers a file whose writer was killed, copies one
+    of an older layout into the newest, and takes in what waits in ``<path>.spool/``. Not for use from
+    several threads. HDF5 does not let one process have the file open for writing and as a
+    :class:`farm.store.Store` at the same time.
     """
 
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
         self.path = Path(path)
         self._clock = clock
-        self._spool = Spool(self.path.with_name(self.path.name + ".spool"))
+        self._spool = Spool(spool_of(self.path))
         self._file: StoreFile | None = None
         self._energies_ev: FloatArray | None = None
         self._ends = Ends()
@@ -72,7 +73,7 @@ class StoreWriter:
         self._materials: set[str] = set()
         self._n_ipa = self._n_rpa = 0
         self._broken = False
-        self._lock = lock(self.path)
+        self._owner = Ownership(self.path)
         try:
             if self.path.exists():
                 self._open()
@@ -166,14 +167,14 @@ class StoreWriter:
                 with hdf5_errors(self.path, "closing the store"):
                     file.close()
         finally:
-            self._lock.close()
+            self._owner.release()
 
     def _open(self) -> None:
         self._file = file = open_for_appending(self.path)
         with hdf5_errors(self.path, "opening the store"):
             self._energies_ev = file["energies_ev"][:]
             self._ends = committed_ends(file)
-            rows = file["rows"][: self._ends.rows]
+            rows = read_table(file["rows"], 0, self._ends.rows)
             # By columns: a million rows one by one take ten seconds.
             columns = [rows[name].tolist() for name in ("material_id", "protocol_hash", "engine", *_HELD)]
             for index, (material, protocol, engine, outcome, *rest) in enumerate(
@@ -187,7 +188,7 @@ class StoreWriter:
         self._open()
 
     def _check_usable(self, result: Result) -> None:
-        if self._lock.closed:
+        if self._owner.is_released:
             raise StoreError(f"{self.path}: this writer is closed", fix="Open a new one")
         if self._broken:
             raise StoreError(
@@ -217,6 +218,7 @@ class StoreWriter:
         """Data, then the counter, then everything forced to disk: a row is valid whole or not at all."""
         if not records or self._file is None:
             return 0
+        self._owner.check()
         self._broken = True  # until the batch is through
         with hdf5_errors(self.path, "appending"):
             stored_unix_s = [self._clock()] * len(records)

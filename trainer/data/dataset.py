@@ -20,11 +20,12 @@ from farm.crystal import Crystal
 from farm.errors import CrystalError, InputError
 from farm.job import Engine, Outcome
 from farm.protocol import Protocol
+from farm.rung import Rung
 from farm.spectrum import FloatArray, energy_grid_ev, similarity_coefficient
 from farm.store import Store, StoredRow, open_store
 from trainer.networks.graph import check_crystal, crystal_graphs
 
-# Real parts are read and dropped: 512 rows are 50 MB.
+# 25 MB.
 _ROWS_AT_A_TIME = 512
 
 
@@ -203,13 +204,13 @@ def _read_rows(store: Store, chosen: Sequence[StoredRow], *, with_rpa: bool) -> 
     for start in range(0, len(chosen), _ROWS_AT_A_TIME):
         part = chosen[start : start + _ROWS_AT_A_TIME]
         indices = [row.index for row in part]
-        ipa = store.ipa_spectra(indices)
-        rpa = store.rpa_spectra(indices) if with_rpa else None
+        ipa = store.eps_imag(Rung.IPA, indices)
+        rpa = store.eps_imag(Rung.RPA, indices) if with_rpa else None
         for n, row in enumerate(part):
             yield TrainingRow(
                 crystal=store.crystal(row.index),
-                ipa_eps_imag=np.ascontiguousarray(ipa[n].imag),
-                rpa_eps_imag=None if rpa is None else np.ascontiguousarray(rpa[n].imag),
+                ipa_eps_imag=ipa[n],
+                rpa_eps_imag=None if rpa is None else rpa[n],
                 protocol_hash=row.protocol_hash,
             )
 
