@@ -38,8 +38,6 @@ def cut_optimade(
         yield from _entries(query, provider, server, meter)
     except StoppedError:
         return
-    except RefusedError as error:
-        raise server.error(server.url, str(error), _REPORT) from error
 
 
 def _entries(
@@ -147,16 +145,15 @@ def _pages(server: Server, url: str, page: dict[str, Any]) -> Iterator[dict[str,
 def _fitting(server: Server, url: str) -> dict[str, Any] | TooLargeError:
     """A page, or a smaller one; TooLargeError where a single entry is too large and can be passed over."""
     asked = parameters(url)
-    try:
-        return server.get(url)
-    except TooLargeError as error:
-        too_large = error
     # Pages that are counted by number would begin elsewhere if they were smaller.
-    for size in () if "page_number" in asked else _SMALLER_PAGES:
+    smaller = () if "page_number" in asked else _SMALLER_PAGES
+    for address in (url, *(with_parameters(url, page_limit=size) for size in smaller)):
         try:
-            return server.get(with_parameters(url, page_limit=size))
+            return server.get(address)
         except TooLargeError as error:
             too_large = error
+        except RefusedError as error:
+            raise server.error(url, str(error), _REPORT) from error
     if asked.get("page_offset", "").isdecimal():
         return too_large
     raise server.error(url, f"a page of {too_large}", _REPORT) from too_large

@@ -1,11 +1,12 @@
 """A real OPTIMADE server on loopback, with faults in front of it on demand.
 
-    python optimade_app.py STRUCTURES.json
+    python optimade_app.py ENTRIES.json [PAGE_LIMIT_MAX]
 
-Serves the structures (a list of ``attributes`` with ``id``) by the package ``optimade`` with its in-memory
-database, as provider ``alexandria`` names its properties. Prints `port N` when it listens. Beside OPTIMADE it has:
+Serves entries (a list of ``id``, ``structure`` as pymatgen has it, and properties under the names below)
+by the package ``optimade`` with its in-memory database, under the names of provider ``alexandria``.
+Prints `port N` when it listens. Beside OPTIMADE it has:
 
-- POST /faults: what goes wrong with which request for structures, by its number from now on (see ``_Faulty``)
+- POST /faults: what goes wrong with which request for structures, by its number from now on: ``_Faulty``
 - GET /requests: the query strings of the requests for structures since then
 """
 
@@ -116,14 +117,24 @@ def _headers(n_bytes: int, more: dict[str, str]) -> list[tuple[bytes, bytes]]:
     return [(name.encode(), value.encode()) for name, value in named.items()]
 
 
+def _attributes(entry: dict[str, Any]) -> dict[str, Any]:
+    from optimade.adapters.structures.pymatgen import from_pymatgen
+    from pymatgen.core import Structure
+
+    said = {name: entry[name] for name, _ in _FIELDS if name in entry}
+    attributes = json.loads(from_pymatgen(Structure.from_dict(entry["structure"])).model_dump_json())
+    return {**attributes, **said, "id": entry["id"], "last_modified": "2026-01-31T00:00:00Z"}
+
+
 def main() -> None:
     """Serve until killed."""
     warnings.simplefilter("ignore")
+    most = int(sys.argv[2]) if len(sys.argv) > 2 else 500
     import uvicorn
     from optimade.server.config import ServerConfig
     from optimade.server.create_app import create_app
 
-    structures = json.loads(Path(sys.argv[1]).read_text())
+    structures = [_attributes(entry) for entry in json.loads(Path(sys.argv[1]).read_text())]
     config = ServerConfig(
         database_backend="mongomock",
         insert_test_data=False,
@@ -134,6 +145,7 @@ def main() -> None:
             "structures": [{"name": name, "type": kind, "description": name} for name, kind in _FIELDS]
         },
         validate_api_response=False,
+        page_limit_max=most,
     )
     app = create_app(config)
     app.state.entry_collections["structures"].insert(structures)
