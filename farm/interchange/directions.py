@@ -46,9 +46,7 @@ def symmetry_of(crystal: Crystal, symprec: float = _SYMPRECS[0]) -> Symmetry:
     return Symmetry(group.number, group.symbol, _equal_directions(crystal.lattice, group, tolerance))
 
 
-def _equal_directions(
-    lattice: FloatArray, group: SpaceGroup, tolerance: float
-) -> NDArray[np.bool_]:
+def _equal_directions(lattice: FloatArray, group: SpaceGroup, tolerance: float) -> NDArray[np.bool_]:
     """Where the diagonal of every symmetric tensor with the crystal's symmetry is equal.
 
     Such a tensor is its own average over the point group, so that eps_ii = <P_i, eps> with P_i the
