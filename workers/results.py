@@ -145,6 +145,8 @@ def _run(record: Record) -> dict[str, Any]:
         "step": encode_step(record.step),
         "inputs": [used.to_dict() for used in record.inputs],
     }
+    if isinstance(record.done, StepFailed):
+        run["failed"] = True
     if isinstance(record.done, ScfDone):
         run["total_energy_ry"] = record.done.energy_ev / RYDBERG_EV
     return run

@@ -38,7 +38,7 @@ class Session(ABC, Generic[Input, Output]):
     remedies:    diagnosis name -> what to try, in order
     asked:       input of the next attempt
     attempt:     number of the latest attempt, from 1
-    attempts:    all of them, the latest last
+    attempts:    all that were started, the latest last
     clean:       the next attempt starts from an empty output directory
     corrected:   what became of the latest attempt is known already, and acted upon
     diagnosis:   of the latest attempt that went wrong
@@ -104,9 +104,9 @@ class Session(ABC, Generic[Input, Output]):
     def start(self) -> Process:
         """Start the next attempt."""
         self.attempt += 1
-        self.attempts.append(Attempt(asked=self.asked, clean=self.clean))
         self.corrected = False
         process = self.launch_attempt()
+        self.attempts.append(Attempt(asked=self.asked, clean=self.clean))
         self._processes.append(process)
         return process
 

@@ -147,9 +147,14 @@ def test_a_failed_job_fails_again(diamond: Crystal, pw_x: Path, tmp_path: Path) 
     assert len(inputs) == 5
     ran = rerun(tmp_path / "again")
     assert ran.returncode == 0
+    assert not energies_ry(tmp_path / "again")
     last = (tmp_path / "again" / "01-scf-30Ry-2x2x2" / "pw-5.out").read_text()
     assert "convergence NOT achieved" in last
     assert "is expected to fail here" in (tmp_path / "again" / "README.txt").read_text()
+    # Also where costs have not come along, as in an exchanged file.
+    write_inputs(replace(result, steps=()), tmp_path / "exchanged")
+    ours, theirs = ((tmp_path / name / "run.sh").read_text() for name in ("again", "exchanged"))
+    assert ours == theirs
 
 
 def test_a_metal_and_a_job_that_fell_back_on_nscf(
@@ -223,6 +228,9 @@ def test_a_result_that_tells_no_steps_has_its_last_ground_state(
     assert told["steps"] == ["01-scf-30Ry-2x2x2", "02-potential", "03-spectra"]
     assert told["by_farm"] is True
     assert told["notes"][0].startswith("Only the ground state that the result rests on is recorded")
+    assert "cell of the lattice" not in " ".join(told["notes"])
+    oldest = replace(without(result, "runs", "ranks", "computed_cell"), steps=())
+    assert "Which cell of the lattice" in " ".join(write_inputs(oldest, tmp_path / "oldest")["notes"])
     again = written(tmp_path / "again")
     assert again == {name: inputs[name] for name in again}
 

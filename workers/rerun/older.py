@@ -22,7 +22,7 @@ def steps_by_name(result: Result, subject: Subject) -> tuple[list[PastStep], lis
     for i, usage in enumerate(result.steps):
         is_last = not any(_SCF.fullmatch(later.name) for later in result.steps[i + 1 :])
         step = _named(usage.name, steps, result, is_last=is_last)
-        steps.append(PastStep(step=step, usage=usage))
+        steps.append(PastStep(step=step, failed=usage.outcome == "failed", usage=usage))
     notes = [
         "This result was stored by a version that kept the names of the steps, not their inputs: settings"
         " beyond those of the protocol are this version's, and remedies are applied again by their names."

@@ -23,8 +23,6 @@ _NAME = re.compile(
     r"scf-\d{1,4}Ry-\d{1,4}x\d{1,4}x\d{1,4}(-loose)?|bands-\d{1,6}|potential|spectra|response"
 )
 
-_RANKS = "How many MPI ranks the programs had is not recorded: run.sh uses one."
-
 
 @dataclass(frozen=True, kw_only=True)
 class Past:
@@ -51,19 +49,27 @@ def past_of(result: Result, subject: Subject) -> Past:
         return _recorded(result)
     if result.steps:
         steps, notes = steps_by_name(result, subject)
-        return Past(steps=tuple(steps), notes=(*notes, _RANKS, *_of_yambo(subject)))
+        return Past(steps=tuple(steps), notes=(*notes, *_unknown(result, subject)))
     recorded = {"ecutwfc_ry", "ground_state_kgrid"} <= result.parameters.keys()
     if by_farm and not recorded:
         # It was decided before anything ran, or the result is of a version that kept nothing.
         return Past(steps=())
     rung, note = only_rung(result, subject, recorded=recorded)
     steps = [PastStep(step=step) for step in steps_of_rung(result, subject, rung)]
-    ranks = (_RANKS,) if by_farm else ()
-    return Past(steps=tuple(steps), by_farm=by_farm, notes=(note, *ranks, *_of_yambo(subject)))
+    unknown = _unknown(result, subject) if by_farm else _of_yambo(subject)
+    return Past(steps=tuple(steps), by_farm=by_farm, notes=(note, *unknown))
+
+
+def _unknown(result: Result, subject: Subject) -> tuple[str, ...]:
+    """What is not known of a farm's runs where their inputs are not recorded."""
+    ranks = "How many MPI ranks the programs had is not recorded: run.sh uses one."
+    if "computed_cell" in result.parameters:
+        return (ranks, *_of_yambo(subject))
+    cell = "Which cell of the lattice was computed is not recorded: here it is the most compact one."
+    return (ranks, cell, *_of_yambo(subject))
 
 
 def _of_yambo(subject: Subject) -> tuple[str, ...]:
-    """What is not known of YAMBO's runs where nothing is recorded."""
     if subject.engine is not Engine.YAMBO:
         return ()
     symmetry = (
@@ -110,6 +116,7 @@ def _decoded(run: Mapping[str, Any], usage: StepUsage | None) -> PastStep:
         step=step,
         inputs=inputs,
         recorded=not lost,
+        failed=bool(run.get("failed", False)),
         usage=usage,
         total_energy_ry=None if energy_ry is None else float(energy_ry),
     )

@@ -15,17 +15,14 @@ class PastStep:
 
     inputs:   of all its attempts
     recorded: ``inputs`` are those that ran; else they have to be put together
-    usage:    what the result says of it; None: nothing
+    failed:   it was given up
+    usage:    what it cost; None: not known
     total_energy_ry: of the cell, where the step has found one and it is recorded
     """
 
     step: Step
     inputs: tuple[UsedInput, ...] = ()
     recorded: bool = False
+    failed: bool = False
     usage: StepUsage | None = None
     total_energy_ry: float | None = None
-
-    @property
-    def failed(self) -> bool:
-        """Whether it was given up."""
-        return self.usage is not None and self.usage.outcome == "failed"

@@ -10,6 +10,7 @@ from farm.result import Result
 from workers.rerun.differences import differences
 from workers.rerun.past import Past
 from workers.rerun.past_step import PastStep
+from workers.rerun.response import SYMMETRY_SCRIPT
 from workers.rerun.script import PSEUDO_DIRECTORY, RUN_SCRIPT
 from workers.rerun.step_files import StepFiles
 from workers.rerun.subject import Subject
@@ -105,6 +106,14 @@ def _how_to_run(past: Past, steps: Sequence[StepFiles]) -> str:
                 "The response is made by the farm's own solver. `farm` is the command of its Python package"
                 " (`pip install .` where its source is) and needs nothing around it. Without it run.sh"
                 " passes over that step; all others need nothing of the farm."
+            )
+        )
+    if "yambo" in programs:
+        paragraphs.append(
+            _wrapped(
+                "The set-up of yambo has no input file, and each response holds IPA beside RPA. pw.x made the"
+                f" bands without symmetry; {SYMMETRY_SCRIPT} writes that of the ground state into what p2y"
+                " reads."
             )
         )
     return _section("To run them", "\n\n".join(paragraphs))

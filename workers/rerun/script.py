@@ -25,6 +25,8 @@ def run_script(material_id: str, steps: Sequence[StepFiles]) -> str:
         "# README.txt says what it is and what differs. Starting it again begins anew.",
         "set -euo pipefail",
         'cd "$(dirname "${BASH_SOURCE[0]}")"',
+        "# mpirun would take what is not meant for it.",
+        "exec < /dev/null",
         "",
         *(f"export {name}={value}" for name, value in PROGRAM_ENVIRONMENT.items()),
         'if [ "$(id -u)" = 0 ]; then',
