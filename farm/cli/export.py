@@ -51,9 +51,9 @@ def export(
     parquet  one file of columns for pandas, polars or DuckDB, with units (needs pyarrow)
     npz      one file of numpy arrays
 
-    What was imported is written as it came, every number to the last bit. Beside an htrpa directory or a
-    Parquet file, PATH.nomad.json says of each result how it was computed, in the words of the NOMAD
-    archive. Files appear complete or not at all; other files in a directory are not touched.
+    What was imported is written as it came, every number to the last bit. A file *.nomad.json in the
+    directory, or beside the Parquet file, says of each result how it was computed, in the words of the
+    NOMAD archive. Files appear complete or not at all; other files in a directory are not touched.
 
     \b
     farm export htrpa/ --outcome done
@@ -62,6 +62,7 @@ def export(
     """
     from farm.interchange.choice import Choice
     from farm.interchange.directory import export_directory
+    from farm.interchange.nomad import export_nomad
     from farm.interchange.npz import export_npz
     from farm.interchange.parquet import export_parquet
     from farm.store import open_store
@@ -82,7 +83,10 @@ def export(
                 export_parquet(store, rows, path, show)
             else:
                 export_npz(store, rows, path)
-    click.echo(f"{len(rows):,} entries in {path}")
+        click.echo(f"{len(rows):,} entries in {path}")
+        if file_format != "npz":
+            beside = export_nomad(store, rows, path)
+            click.echo(f"how they were computed, for archives: {beside}")
 
 
 @contextmanager

@@ -18,6 +18,7 @@ import orjson
 
 from farm.errors import InputError
 from farm.interchange.cells import material_id_of
+from farm.interchange.nomad import SUFFIX as NOMAD
 from farm.interchange.own_entry import is_own, result_of_own
 from farm.interchange.published_entry import result_of_published
 from farm.interchange.terms import Terms
@@ -108,7 +109,7 @@ def _below(directory: Path) -> Iterator[Path | Rejected]:
     for folder, subfolders, names in os.walk(directory, onerror=closed.append):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for name in sorted(names):
-            if _is_named_json(name) and not name.startswith("."):
+            if _is_named_json(name) and not name.startswith(".") and not name.endswith(NOMAD):
                 found = True
                 yield Path(folder, name)
     for error in closed:
