@@ -73,7 +73,7 @@ def judge(data: ResponseData, protocol: Protocol) -> LadderVerdict:
     return judge_ladder(data.gmax_mry, data.eps, data.energies_ev, protocol.similarity_threshold)
 
 
-def response_argv(save_directory: Path, protocol: Protocol, n_bands: int | None) -> list[str]:
+def response_argv(save_directory: Path, protocol: Protocol, n_bands: int | None = None) -> list[str]:
     """The command of the solver under a protocol."""
     command = [sys.executable, "-m", "workers.cli.response", str(save_directory.resolve())]
     return [*command, *response_options(protocol, n_bands)]

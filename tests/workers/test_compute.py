@@ -77,6 +77,12 @@ def test_job_comes_back_with_spectra(fresh: Result) -> None:
     assert fresh.parameters["bands_error_pw_ev"] < 0.001
     assert fresh.parameters["ecutrho_ry"] == 120
     assert fresh.parameters["n_kpoints"] <= fresh.parameters["n_kpoints_full"] == 8
+    assert [run["step"]["kind"] for run in fresh.parameters["runs"]] == [
+        "ScfStep",
+        "PotentialStep",
+        "SpectraStep",
+    ]
+    assert fresh.parameters["runs"][0]["inputs"][0]["values"]["ecutwfc_ry"] == 30
     assert set(fresh.programs) == {"farm", "pw.x"}
     assert fresh.space_group == "Fd-3m"
     assert Result.unpack(fresh.pack()).outcome is fresh.outcome
@@ -207,6 +213,8 @@ def test_killed_worker_resumes_after_its_last_good_step(
     )
     assert Stage.GROUND_STATE not in seen
     assert result.stages[0].cpu_s > 0
+    # What was given to the steps before is kept over the kill.
+    assert result.parameters["runs"][0]["inputs"] == fresh.parameters["runs"][0]["inputs"] != []
     assert result.rpa is not None
     assert fresh.rpa is not None
     assert _distance(result, fresh) < (1e-4 if way == "reduced-basis" else 1e-3)
@@ -240,6 +248,7 @@ def test_two_ranks_give_the_same_spectra(
 ) -> None:
     result = compute(make_job(diamond), scratch=tmp_path, pseudo_dir=pw_x, ranks=2)
     assert result.corrections == ()
+    assert (result.parameters["ranks"], fresh.parameters["ranks"]) == (2, 1)
     assert result.rpa is not None
     assert fresh.rpa is not None
     np.testing.assert_allclose(result.rpa.eps, fresh.rpa.eps, atol=0.02)

@@ -326,6 +326,14 @@ def test_a_file_that_is_not_the_one_that_ran_is_told(diamond: Crystal, tmp_path:
     assert told["notes"][0].startswith("01-scf-30Ry-2x2x2/pw-1.in is not the file that the farm ran")
 
 
+def test_several_ranks_are_run_with_as_many(diamond: Crystal, tmp_path: Path) -> None:
+    result = _recorded(diamond, [{"step": STEP, "inputs": [INPUT]}])
+    write_inputs(replace(result, parameters=dict(result.parameters) | {"ranks": 3}), tmp_path / "again")
+    script = (tmp_path / "again" / "run.sh").read_text()
+    assert "  mpirun -np 3 pw.x -inp pw-1.in > pw-1.out" in script
+    assert "for program in pw.x mpirun; do" in script
+
+
 @pytest.mark.parametrize(
     ("step", "used", "words"),
     [

@@ -199,6 +199,8 @@ def test_solver_is_asked_for_the_protocol(tmp_path: Path) -> None:
     argv = responses.response_argv(tmp_path, PROTOCOL)
     asked = [argv[i + 1] for i, word in enumerate(argv) if word == "--gmax-mry"]
     assert asked == ["0", "2000", "4000", "6000"]
+    assert "--bands" not in argv
+    assert responses.response_argv(tmp_path, PROTOCOL, 12)[-2:] == ["--bands", "12"]
     for option, value in (
         ("--damping-ev", "0.3"),
         ("--green-function", "time-ordered"),

@@ -111,9 +111,9 @@ def _how_to_run(past: Past, steps: Sequence[StepFiles]) -> str:
     if "yambo" in programs:
         paragraphs.append(
             _wrapped(
-                "The set-up of yambo has no input file, and each response holds IPA beside RPA. pw.x made the"
-                f" bands without symmetry; {SYMMETRY_SCRIPT} writes that of the ground state into what p2y"
-                " reads."
+                "The set-up of yambo has no input file, and each response holds IPA beside RPA. pw.x made"
+                f" the bands without symmetry; {SYMMETRY_SCRIPT} writes that of the ground state into what"
+                " p2y reads."
             )
         )
     return _section("To run them", "\n\n".join(paragraphs))

@@ -21,7 +21,7 @@ from workers.rerun.subject import Subject
 from workers.responses import PROTOCOL_FILE, protocol_text, response_options, spectra_options
 from workers.used_inputs import sha256_of, yambo_file, yambo_input_again
 from workers.yambo.inputs import YamboInput
-from workers.yambo.jobs import INPUT_FILE, JOB, P2Y_ARGV, PW_SAVE, SETUP_ARGV, response_argv
+from workers.yambo.jobs import INPUT_FILE, JOB, P2Y_ARGV, PW_SAVE, SETUP_ARGV, yambo_argv
 from workers.yambo.jobs import SAVE as YAMBO_SAVE
 from workers.yambo.response import rung_input, rung_name
 from workers.yambo.symmetry import inequivalent_axes
@@ -171,7 +171,7 @@ def _save_lines(step: ResponseStep, places: Mapping[Step, str], ending: str) -> 
 def _run_line(run: _YamboRun, ending: str) -> str:
     layout, directory = run.asked.layout, _directory(run)
     threads = f"OMP_NUM_THREADS={layout.threads} " if layout.threads > 1 else ""
-    command = f"{threads}mpirun -np {layout.ranks} {shlex.join(response_argv(run.dipoles))}"
+    command = f"{threads}mpirun -np {layout.ranks} {shlex.join(yambo_argv(run.dipoles))}"
     # yambo keeps what it finds, and gives its own files other names.
     clean = f"find . -mindepth 1 ! -name {INPUT_FILE} -delete"
     return f"(cd {directory} && {clean} && {command} > ../{directory}.out 2> ../{directory}.err){ending}"

@@ -21,7 +21,7 @@ def run_script(material_id: str, steps: Sequence[StepFiles]) -> str:
     programs = list(dict.fromkeys(needed))
     lines = [
         "#!/usr/bin/env bash",
-        f"# {material_id}: every program in the order and with the environment of the farm's run.",
+        f"# {material_id}: every program in order, with the environment that the farm gives it.",
         "# README.txt says what it is and what differs. Starting it again begins anew.",
         "set -euo pipefail",
         'cd "$(dirname "${BASH_SOURCE[0]}")"',

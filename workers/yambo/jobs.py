@@ -48,7 +48,7 @@ SETUP_ARGV = ("yambo",)
 _INSTALL_AGAIN = "Install a YAMBO that reads what pw.x writes, and run `farm doctor --run`"
 
 
-def response_argv(dipoles: str) -> list[str]:
+def yambo_argv(dipoles: str) -> list[str]:
     """The command of a response, in its run's directory; ``dipoles`` as in a ResponseRun."""
     jobs = f"{JOB},{dipoles}" if dipoles else JOB
     return ["yambo", "-I", "..", "-F", INPUT_FILE, "-J", jobs]
@@ -190,7 +190,7 @@ class ResponseSession(_Session[ResponseRun, ResponseOutput]):
         source.write_text(self.asked.asked.text(), encoding="utf-8")
         layout = self.asked.asked.layout
         return self.launch_in(
-            response_argv(self.asked.dipoles),
+            yambo_argv(self.asked.dipoles),
             self.run_directory,
             ranks=layout.ranks,
             threads=layout.threads,
