@@ -21,8 +21,9 @@ from farm.errors import InputError
 from farm.interchange import fields
 from farm.interchange.cells import structure_of
 from farm.interchange.decimals import Float32Array, as_float32, shortest
-from farm.interchange.directions import KEYS, filling, symmetry_of, told
+from farm.interchange.directions import KEYS, filling, told
 from farm.interchange.rung_spectra import field_names, read_rung
+from farm.interchange.space_groups import number_of
 from farm.result import LadderStep, Result
 from farm.rung import Rung
 
@@ -55,15 +56,14 @@ _KINDS: Mapping[str, type | tuple[type, ...]] = {
 def own_entry_of(result: Result) -> dict[str, Any]:
     """The entry of a result; spectra as float32 arrays, directions that follow from others left out."""
     crystal = result.crystal
-    symmetry = symmetry_of(crystal)
     ends = {Rung.IPA: result.ladder[:1], Rung.RPA: result.ladder[1:][-1:]}
     spectra = {rung: _arrays(steps[0]) for rung, steps in ends.items() if steps}
-    directions = told(np.concatenate(list(spectra.values())), symmetry) if spectra else []
+    directions = told(np.concatenate(list(spectra.values())), crystal) if spectra else []
     data: dict[str, Any] = dict(crystal.properties) | {
         "mat_id": crystal.material_id,
         "formula": crystal.formula,
         "elements": sorted(crystal.elements),
-        "spg": symmetry.number,
+        "spg": number_of(result.space_group),
         "nsites": crystal.n_atoms,
     }
     for rung, eps in spectra.items():
@@ -99,14 +99,13 @@ def result_of_own(entry: Mapping[str, Any], material_id: str) -> Result:
     data = fields.mapping(entry.get("data"), "data")
     block = _checked(fields.mapping(data.get(BLOCK), f"data.{BLOCK}"))
     crystal = _crystal(entry, block, material_id)
-    symmetry = symmetry_of(crystal)
     n_energies = fields.whole_number(block["protocol"].get("n_energies"), "data.farm.protocol.n_energies")
     ladder = []
     for rung, step in zip(Rung, block["ladder"], strict=False):
         given = read_rung(data, rung, n_energies)
         if given is None:
             raise fields.missing(f"data.{field_names(rung)[1]}")
-        eps = given.filled(filling(given.keys, crystal, symmetry, f"data.{field_names(rung)[1]}"))
+        eps = given.filled(filling(given.keys, crystal, f"data.{field_names(rung)[1]}"))
         ladder.append(step | {"eps": as_float32(np.stack([eps.real, eps.imag])).astype("<f4").tobytes()})
     record = {key: value for key, value in block.items() if key not in ("source", "properties")}
     return Result.unpack(

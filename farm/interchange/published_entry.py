@@ -17,7 +17,7 @@ from farm.crystal import Crystal
 from farm.errors import InputError, StoreError
 from farm.interchange import fields
 from farm.interchange.cells import crystal_of
-from farm.interchange.directions import KEYS, Filling, filling, symmetry_of
+from farm.interchange.directions import KEYS, Filling, filling
 from farm.interchange.not_finite import hidden, restored
 from farm.interchange.rung_spectra import (
     PARTS,
@@ -27,6 +27,7 @@ from farm.interchange.rung_spectra import (
     read_rung,
     write_part,
 )
+from farm.interchange.space_groups import symbol_of
 from farm.interchange.terms import Terms
 from farm.job import Engine, Outcome
 from farm.result import LadderStep, Result
@@ -56,14 +57,13 @@ def result_of_published(entry: Mapping[str, Any], terms: Terms, material_id: str
     ipa, rpa = (read_rung(data, rung, n_energies) for rung in Rung)
     if ipa is None:
         raise fields.missing("data.ipa_epsI")
-    symmetry = symmetry_of(crystal)
-    ipa_filling = filling(ipa.keys, crystal, symmetry, "data.ipa_epsI")
+    ipa_filling = filling(ipa.keys, crystal, "data.ipa_epsI")
     ladder = [LadderStep(gmax_mry=0, n_g=1, step_similarity=None, eps=ipa.filled(ipa_filling))]
     protocol, protocol_hash = terms.without_fields
     found: dict[str, Any] = {}
     if rpa is not None:
         protocol, protocol_hash = terms.with_fields
-        rpa_filling = filling(rpa.keys, crystal, symmetry, "data.rpa_epsI")
+        rpa_filling = filling(rpa.keys, crystal, "data.rpa_epsI")
         step, found = _local_fields(data, parameters, rpa, rpa_filling, terms)
         ladder.append(step)
     gaps = [None if data.get(name) is None else fields.number(data[name], f"data.{name}") for name in _GAPS]
@@ -76,7 +76,7 @@ def result_of_published(entry: Mapping[str, Any], terms: Terms, material_id: str
         ladder=tuple(ladder),
         gap_indirect_ev=gaps[0],
         gap_direct_ev=gaps[1],
-        space_group=symmetry.space_group,
+        space_group=symbol_of(data.get("spg")),
         parameters={name: parameters[name] for name in _PARAMETERS if name in parameters},
         origin=_origin(entry, {Rung.IPA: ipa, Rung.RPA: rpa}),
     )
@@ -99,7 +99,7 @@ def _metal(entry: Mapping[str, Any], terms: Terms, crystal: Crystal) -> Result:
         engine=Engine.YAMBO,
         outcome=Outcome.METAL,
         reason="its source gives NaN in place of a gap or of spectra",
-        space_group=symmetry_of(crystal).space_group,
+        space_group=symbol_of(entry["data"].get("spg")),
         origin=_origin(entry, {}),
     )
 

@@ -195,7 +195,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "parts along others": (changed(TWO, "data.ipa_epsI.zz", ...), "ipa_epsR and ipa_epsI have other"),
     "direction not equal": (
         changed(changed(TWO, "data.ipa_epsI.zz", ...), "data.ipa_epsR.zz", ...),
-        "data.ipa_epsI has xx, and in this cell .P4/mmm. they do not stand for yy, zz",
+        "data.ipa_epsI has xx, and in this cell nothing makes yy, zz equal to it",
     ),
     "too short": (changed(entry(), "data.rpa_epsI.xx", [0.1] * 100), "rpa_epsI.xx has 100 numbers, .* 101"),
     "numbers as text": (changed(entry(), "data.ipa_epsI.xx.7", "0.1"), "ipa_epsI.xx: number 8 is the text"),
