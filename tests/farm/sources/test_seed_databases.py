@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -95,6 +99,32 @@ def test_a_server_that_breaks_off_leaves_what_came_before_and_the_same_command_g
     assert (code, err) == (0, "")
     assert f"skipped {n_before}: ready in this farm already" in out
     assert backlog.counts()[JobState.READY] > n_before
+
+
+def test_a_stop_need_not_wait_for_the_server(
+    server: OptimadeServer, redis_url: str, tmp_path: Path, backlog: Backlog
+) -> None:
+    # Asks for a pause of four minutes, and is granted it.
+    server.fail({"4": {"status": 429, "headers": {"retry-after": "240"}}})
+    process = subprocess.Popen(
+        [sys.executable, "-m", "farm.cli.main", "seed", "--source", "optimade", "--base-url", server.url],
+        env={**os.environ, "FARM_REDIS_URL": redis_url, "FARM_HOME": str(tmp_path), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    told = process.stderr.readline()
+    assert "127.0.0.1: HTTP 429, asked again in 240 s" in told
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    n_queued = backlog.counts()[JobState.READY]
+    assert (process.returncode, out) == (130, "")
+    assert err == (
+        f"farm: stopped. {n_queued} crystals were queued and stay; the same command goes on from there\n"
+    )
+    # The first page had come.
+    assert n_queued > 10
 
 
 def test_nearly_the_same_structures_are_queued_once_if_asked(
