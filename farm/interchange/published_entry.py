@@ -57,14 +57,15 @@ def result_of_published(entry: Mapping[str, Any], terms: Terms, material_id: str
     ipa, rpa = (read_rung(data, rung, n_energies) for rung in Rung)
     if ipa is None:
         raise fields.missing("data.ipa_epsI")
-    ipa_filling = filling(ipa.keys, crystal, "data.ipa_epsI")
-    ladder = [LadderStep(gmax_mry=0, n_g=1, step_similarity=None, eps=ipa.filled(ipa_filling))]
+    sources = filling(ipa.keys, crystal, "data.ipa_epsI")
+    ladder = [LadderStep(gmax_mry=0, n_g=1, step_similarity=None, eps=ipa.filled(sources))]
     protocol, protocol_hash = terms.without_fields
     found: dict[str, Any] = {}
     if rpa is not None:
         protocol, protocol_hash = terms.with_fields
-        rpa_filling = filling(rpa.keys, crystal, "data.rpa_epsI")
-        step, found = _local_fields(data, parameters, rpa, rpa_filling, terms)
+        if set(rpa.keys) != set(ipa.keys):
+            sources = filling(rpa.keys, crystal, "data.rpa_epsI")
+        step, found = _local_fields(data, parameters, rpa, sources, terms)
         ladder.append(step)
     gaps = [None if data.get(name) is None else fields.number(data[name], f"data.{name}") for name in _GAPS]
     return Result(
