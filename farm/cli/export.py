@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _BY_SUFFIX = {".npz": "npz", ".parquet": "parquet"}
+# Who ends a name so means a file.
+_FILES = {".json", ".jsonl", ".gz", ".bz2", ".h5", ".hdf5", ".csv", ".npy", ".pq", ".zip"}
 
 
 @click.command()
@@ -73,9 +75,9 @@ def export(
         protocol_hash=protocol_hash,
         rung=Rung(rung) if rung else None,
     )
+    file_format = file_format or _by_name(path)
     with open_store(settings_of(ctx).store_path) as store:
         rows = chosen.rows(store)
-        file_format = file_format or _BY_SUFFIX.get(path.suffix.lower(), "htrpa")
         with _bar(len(rows)) as show:
             if file_format == "htrpa":
                 export_directory(store, rows, path, show)
@@ -87,6 +89,14 @@ def export(
         if file_format != "npz":
             beside = export_nomad(store, rows, path)
             click.echo(f"how they were computed, for archives: {beside}")
+
+
+def _by_name(path: Path) -> str:
+    """The format that the end of a name tells; what tells none is a directory."""
+    suffix = path.suffix.lower()
+    if suffix in _FILES and not path.is_dir():
+        raise click.BadParameter(f"{path} would be a directory. Say with --format what it shall be")
+    return _BY_SUFFIX.get(suffix, "htrpa")
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from farm.interchange.decimals import Float32Array, as_float32, shortest
 from farm.interchange.directions import KEYS, filling, told
 from farm.interchange.rung_spectra import field_names, read_rung
 from farm.interchange.space_groups import number_of
+from farm.protocol import Protocol
 from farm.result import LadderStep, Result
 from farm.rung import Rung
 
@@ -142,6 +143,7 @@ def _checked(block: Mapping[str, Any]) -> dict[str, Any]:
         raise InputError(
             f"field data.{BLOCK}.protocol_hash is not that of data.{BLOCK}.protocol", fix=_GET_AGAIN
         )
+    Protocol.from_dict(block["protocol"], origin=f"field data.{BLOCK}.protocol")  # within its bounds
     return dict(block)
 
 

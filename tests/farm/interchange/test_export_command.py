@@ -94,6 +94,18 @@ def test_nothing_like_that_is_said(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("results")
+def test_the_name_tells_the_format_or_it_is_asked_for(run: Run, tmp_path: Path) -> None:
+    code, _, err = run("export", str(tmp_path / "all.json"))
+    assert code == 2
+    assert "--format" in err
+    assert run("export", str(tmp_path / "all.json"), "--format", "htrpa")[0] == 0
+    assert run("export", str(tmp_path / "all.json"))[0] == 0  # it is a directory now
+    assert run("export", str(tmp_path / "columns"), "--format", "parquet")[0] == 0
+    assert len(pd.read_parquet(tmp_path / "columns")) == 4
+    assert run("export", str(tmp_path / "arrays.dat"), "--format", "npz")[0] == 0
+
+
+@pytest.mark.usefixtures("results")
 def test_what_else_stands_there_is_not_touched(run: Run, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from dataclasses import replace
@@ -138,3 +139,16 @@ def test_what_was_tampered_with_is_refused_by_field(bad: str) -> None:
     path, value, message = BAD[bad]
     with pytest.raises(InputError, match=re.escape(message)):
         back(changed(there(computed(3, "tetragonal")), path, value))
+
+
+def test_a_protocol_out_of_bounds_is_refused_whatever_its_hash() -> None:
+    # As many energies as would fill the memory.
+    protocol = PROTOCOL.to_dict() | {"n_energies": 10**12}
+    text = json.dumps(protocol, sort_keys=True, separators=(",", ":"))
+    entry = there(computed(3, ladder=(), outcome=Outcome.METAL))
+    entry["data"]["farm"] |= {
+        "protocol": protocol,
+        "protocol_hash": hashlib.sha256(text.encode()).hexdigest(),
+    }
+    with pytest.raises(InputError, match=r"data\.farm\.protocol: field n_energies"):
+        back(entry)
