@@ -39,7 +39,7 @@ def _finite(ctx: click.Context, parameter: click.Parameter, number: float | None
 )
 @click.option("--space-group", type=click.IntRange(1, 230), help="Only this space group number.")
 @click.option(
-    "--distinct", is_flag=True, help="Skip what has the structure of another, or of one in the store."
+    "--distinct", is_flag=True, help="Skip what has the same structure as another, or as one in the store."
 )
 @click.option("--limit", type=click.IntRange(1), help="Stop after this many crystals.")
 @click.option(
@@ -96,8 +96,8 @@ def seed(ctx: click.Context, /, **options: Any) -> int:
     it can apply them, and applied again here.
 
     What the store holds already is skipped; a structure that cannot be treated is named with the reason,
-    and the others are queued. The same crystal under another name is queued once; with --distinct also what
-    differs by less than pymatgen's StructureMatcher tells apart.
+    and the others are queued. The same crystal under another name is queued once; with --distinct also one
+    that pymatgen's StructureMatcher takes for the same (with its tolerances, volumes not scaled).
 
     Crystals are queued as they are read, so that workers can begin with the cheapest of them while a
     large source is still being read. Interrupted, killed, without Redis or without its server in the

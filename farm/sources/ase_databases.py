@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farm.sources.admission import MAX_ATOMS_READ, too_large
+from farm.sources.cells import structure_dictionary
 from farm.sources.items import Rejected, Unparsed
 from farm.sources.opening import Meter, brief
 from farm.sources.properties import known_properties
@@ -118,20 +119,12 @@ def _cut_row(row: Mapping[str, Any], number: int, path: Path) -> Unparsed | Reje
         return Rejected(source, "cell, positions and numbers do not fit together", _FIX)
     if not (periodic.shape == (3,) and periodic.all()):
         return Rejected(source, "not periodic in three dimensions", "Give crystals")
-    if not (np.isfinite(cell).all() and np.isfinite(positions).all()):
-        return Rejected(source, "cell or positions are not finite", _FIX)
-    try:
-        fractions = positions @ np.linalg.inv(cell)
-    except np.linalg.LinAlgError:
+    if not all(np.isfinite(array).all() for array in (cell, positions, numbers)):
+        return Rejected(source, "cell, positions or numbers are not finite", _FIX)
+    on_sites = [[{"element": _symbol(int(number)), "occu": 1}] for number in numbers]
+    structure = structure_dictionary(cell, positions, on_sites)
+    if structure is None:
         return Rejected(source, "the cell has no volume", _FIX)
-    symbols = [_symbol(int(number)) for number in numbers]
-    structure = {
-        "lattice": {"matrix": cell.tolist()},
-        "sites": [
-            {"species": [{"element": symbol, "occu": 1}], "abc": abc}
-            for symbol, abc in zip(symbols, fractions.tolist(), strict=True)
-        ],
-    }
     return Unparsed("structure", structure, source, own_id, _properties(row, pairs))
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from farm.crystal import MATERIAL_ID
 from farm.sources.admission import MAX_ATOMS_READ, too_large
+from farm.sources.cells import structure_dictionary
 from farm.sources.items import Rejected, Unparsed
 from farm.sources.optimade.providers import Provider
 from farm.sources.properties import known_properties
@@ -100,17 +101,11 @@ def _structure(attributes: Mapping[str, Any]) -> dict[str, Any]:
             f"fields species_at_sites and cartesian_site_positions: {len(sites)} and {len(positions)}"
         )
     species = _species(attributes.get("species"))
-    try:
-        fractions = positions @ np.linalg.inv(lattice)
-    except np.linalg.LinAlgError:
-        raise _WrongFieldError("field lattice_vectors: no volume") from None
-    return {
-        "lattice": {"matrix": lattice.tolist()},
-        "sites": [
-            {"species": species.get(name) or [{"element": name, "occu": 1}], "abc": abc}
-            for name, abc in zip(sites, fractions.tolist(), strict=True)
-        ],
-    }
+    on_sites = [species.get(name) or [{"element": name, "occu": 1}] for name in sites]
+    structure = structure_dictionary(lattice, positions, on_sites)
+    if structure is None:
+        raise _WrongFieldError("field lattice_vectors: no volume")
+    return structure
 
 
 def _vectors(attributes: Mapping[str, Any], field: str) -> NDArray[np.float64]:

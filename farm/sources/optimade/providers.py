@@ -60,10 +60,11 @@ def find_provider(
     Raises InputError for a name that is nowhere and an address that is none, SourceError where the public
     list cannot be read.
     """
+    name = name.lower() if name is not None else None
     if base_url is not None:
-        parts = _checked_address(base_url)
+        host = _checked_address(base_url)
         if name is None:
-            return Provider(parts, base_url)
+            return Provider(host, base_url)
         known = _KNOWN.get(_ALIASES.get(name, name), Provider(name, base_url))
         return replace(known, base_url=base_url)
     if name is None:
@@ -71,7 +72,6 @@ def find_provider(
             "--source optimade asks one provider, and none is named",
             fix=f"Add --provider ({', '.join(_KNOWN)}, ...) or --base-url URL",
         )
-    name = name.lower()
     if known_one := _KNOWN.get(_ALIASES.get(name, name)):
         return known_one
     return _looked_up(name, make_server, providers_url)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from farm.crystal import MATERIAL_ID, Crystal
 from farm.sources import Rejected, Unparsed, parse
@@ -142,6 +144,48 @@ def test_what_cannot_be_a_crystal_is_named(what: Any, reason: str) -> None:
     assert reason in found.reason
     assert found.source.startswith(f"{URL}/structures")
     assert found.fix
+
+
+_JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**30), 10**30)
+    | st.floats(allow_nan=False)
+    | st.sampled_from(["Mg", "O", "D", "X", "vacancy", "", "Mg2+", "\ud800", "1.5"]),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(["name", "chemical_symbols", "concentration", "nattached"]), inner
+        )
+    ),
+    max_leaves=12,
+)
+_NUMBERS = st.sampled_from([0, 0.0, -1, 1, 0.5, 1.0000001, 1e-12, 1e300, 2])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from([*MGO, "structure_features", "nperiodic_dimensions", "id", "attributes"]), _JSON)
+def test_no_field_can_be_so_wrong_that_it_raises(field: str, value: Any) -> None:
+    whole = entry()
+    (whole if field in ("id", "attributes") else whole["attributes"])[field] = value
+    read(whole)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["Mg", "O", "D", "X", "vacancy", "Mg2+", "Og", "He"]), _NUMBERS),
+        max_size=3,
+    ),
+    st.lists(_NUMBERS, min_size=9, max_size=9),
+)
+def test_no_species_and_no_cell_can_be_so_wrong_that_it_raises(
+    on_site: list[tuple[str, float]], cell: list[float]
+) -> None:
+    symbols, shares = [symbol for symbol, _ in on_site], [share for _, share in on_site]
+    species = [{"name": "Mg", "chemical_symbols": symbols, "concentration": shares}, MGO["species"][1]]
+    read(entry(species=species))
+    read(entry(lattice_vectors=[cell[:3], cell[3:6], cell[6:]]))
 
 
 def test_ids_are_safe_and_stay_apart() -> None:
