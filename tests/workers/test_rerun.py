@@ -334,12 +334,21 @@ def test_several_ranks_are_run_with_as_many(diamond: Crystal, tmp_path: Path) ->
     assert "for program in pw.x mpirun; do" in script
 
 
+def test_a_protocol_of_another_version_is_told(diamond: Crystal, tmp_path: Path) -> None:
+    result = _imported(diamond)
+    lacking = {name: value for name, value in result.protocol.items() if name != "metal_gap_ev"}
+    told = write_inputs(result, tmp_path / "whole")
+    assert not [note for note in told["notes"] if note.startswith("The protocol of the result")]
+    told = write_inputs(replace(result, protocol=lacking, protocol_hash="0" * 64), tmp_path / "lacking")
+    assert told["notes"][0].startswith("The protocol of the result has not all the fields")
+
+
 @pytest.mark.parametrize(
     ("step", "used", "words"),
     [
         ({"kgrid": ["../../x", 2, 2]}, {}, "no step of a job"),
         ({"start": "$(reboot)"}, {}, "no step of a job"),
-        ({"start": "scf-20Ry-2x2x2"}, {}, "builds on a step that is not there"),
+        ({"start": "scf-20Ry-2x2x2"}, {}, "builds on scf-20Ry-2x2x2, which is not there"),
         ({"kind": "Surprise"}, {}, "unknown step"),
         ({}, {"file": "../../etc/passwd"}, "no input of a program"),
         ({}, {"dipoles": "; reboot"}, "no input of a program"),

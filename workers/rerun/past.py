@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from farm.errors import InputError
@@ -42,6 +42,17 @@ class Past:
 
 def past_of(result: Result, subject: Subject) -> Past:
     """The past of a result. Raises InputError for a record that cannot be read."""
+    past = _past(result, subject)
+    if subject.protocol.hash == result.protocol_hash:
+        return past
+    other = (
+        "The protocol of the result has not all the fields that this version knows, or other ones: what it"
+        " lacks is at its default here."
+    )
+    return replace(past, notes=(other, *past.notes))
+
+
+def _past(result: Result, subject: Subject) -> Past:
     by_farm = bool(result.steps) or "farm" in result.programs or "runs" in result.parameters
     if not by_farm and count_electrons(result.crystal) % 2:
         return Past(steps=(), by_farm=False)

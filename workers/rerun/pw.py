@@ -33,7 +33,7 @@ def pw_step_files(
 ) -> StepFiles:
     """The inputs of all attempts, and the lines that run those which the last one builds on.
 
-    places: name of each scf step before this one -> its directory
+    places: name of each step before this one -> its directory
 
     Raises CrystalError where YAMBO would need too many k-points, InputError for settings this version does
     not know.

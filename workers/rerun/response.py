@@ -11,7 +11,7 @@ from farm.errors import CalculationError
 from farm.job import Engine
 from farm.kpoints import space_group
 from farm.spectrum import DIRECTIONS
-from workers.history import PotentialStep, ResponseStep, SpectraStep, Step
+from workers.history import PotentialStep, ResponseStep, SpectraStep
 from workers.potentials import POTENTIAL_FILE, PP_INPUT, PP_LINK, pp_input
 from workers.qe.inputs import OUTDIR, PREFIX
 from workers.rerun.past_step import PastStep
@@ -44,12 +44,12 @@ def response_step_files(
     past: PastStep,
     subject: Subject,
     directory: str,
-    places: Mapping[Step, str],
+    places: Mapping[str, str],
     gmax_mry: Sequence[int],
 ) -> StepFiles:
     """The files of a step that pw.x does not run.
 
-    places:   directory of each step before this one
+    places:   name of each step before this one -> its directory, the latest of equal ones
     gmax_mry: along x, y, z where the ladder ended, for YAMBO's runs that are not recorded
 
     Raises InputError for settings this version does not know.
@@ -64,7 +64,7 @@ def response_step_files(
         case ResponseStep() if subject.engine is Engine.YAMBO:
             return _by_yambo(past, step, subject, directory, places, gmax_mry)
         case ResponseStep():
-            save = f"../{places[step.bands]}/{SAVE}"
+            save = f"../{places[step.bands.name]}/{SAVE}"
             words = ["farm", "response", save, *response_options(subject.protocol, step.n_bands)]
             return StepFiles(
                 directory=directory,
@@ -74,8 +74,8 @@ def response_step_files(
     raise CalculationError(f"{step.name} is a step of pw.x")
 
 
-def _potential(step: PotentialStep, directory: str, places: Mapping[Step, str], may_fail: str) -> StepFiles:
-    source = f"../{places[step.ground_state]}/{OUTDIR}"
+def _potential(step: PotentialStep, directory: str, places: Mapping[str, str], may_fail: str) -> StepFiles:
+    source = f"../{places[step.ground_state.name]}/{OUTDIR}"
     return StepFiles(
         directory=directory,
         texts={PP_INPUT: pp_input(PREFIX)},
@@ -85,11 +85,11 @@ def _potential(step: PotentialStep, directory: str, places: Mapping[Step, str], 
 
 
 def _spectra(
-    step: SpectraStep, subject: Subject, directory: str, places: Mapping[Step, str], may_fail: str
+    step: SpectraStep, subject: Subject, directory: str, places: Mapping[str, str], may_fail: str
 ) -> StepFiles:
-    potential = f"../{places[PotentialStep(ground_state=step.ground_state)]}/{POTENTIAL_FILE}"
+    potential = f"../{places[PotentialStep.name]}/{POTENTIAL_FILE}"
     grids = (step.ground_state.kgrid, step.check_kgrid) if step.check_kgrid else None
-    save = f"../{places[step.ground_state]}/{SAVE}"
+    save = f"../{places[step.ground_state.name]}/{SAVE}"
     words = ["farm", "spectra", save, *spectra_options(potential, subject.cell.basis, grids)]
     return StepFiles(
         directory=directory,
@@ -104,7 +104,7 @@ def _by_yambo(
     step: ResponseStep,
     subject: Subject,
     directory: str,
-    places: Mapping[Step, str],
+    places: Mapping[str, str],
     gmax_mry: Sequence[int],
 ) -> StepFiles:
     runs = _recorded(past) if past.recorded else _prescribed(step, subject, gmax_mry)
@@ -157,8 +157,8 @@ def _prescribed(step: ResponseStep, subject: Subject, gmax_mry: Sequence[int]) -
     return runs
 
 
-def _save_lines(step: ResponseStep, places: Mapping[Step, str], ending: str) -> list[str]:
-    bands, ground_state = (f"../{places[s]}/{SAVE}" for s in (step.bands, step.bands.ground_state))
+def _save_lines(step: ResponseStep, places: Mapping[str, str], ending: str) -> list[str]:
+    bands, ground_state = (f"../{places[s.name]}/{SAVE}" for s in (step.bands, step.bands.ground_state))
     return [
         f"rm -rf {PW_SAVE} {YAMBO_SAVE} r_setup* l_setup* && mkdir {PW_SAVE}",
         f'ln -s "$PWD"/{bands}/* {PW_SAVE}/ && rm {PW_SAVE}/{_XML}',

@@ -10,7 +10,7 @@ from typing import Any
 from farm.errors import InputError, MissingProgramError
 from farm.pseudopotentials import pseudopotential_directory
 from farm.result import Result
-from workers.history import BandsStep, ScfStep, Step
+from workers.history import BandsStep, PotentialStep, ResponseStep, ScfStep, SpectraStep, Step
 from workers.pseudos import checked_pseudopotential
 from workers.rerun.past import Past, past_of
 from workers.rerun.pw import pw_step_files
@@ -55,7 +55,7 @@ def write_inputs(stored: Result, directory: Path) -> dict[str, Any]:
 
 def plan_files(stored: Result, subject: Subject, past: Past) -> list[StepFiles]:
     """The files of every step. Raises InputError for steps that do not go together."""
-    places: dict[Step, str] = {}
+    places: dict[str, str] = {}
     steps: list[StepFiles] = []
     ends = ladder_ends(
         stored.gmax_converged_mry,
@@ -64,20 +64,31 @@ def plan_files(stored: Result, subject: Subject, past: Past) -> list[StepFiles]:
     )
     for number, one in enumerate(past.steps, start=1):
         place = f"{number:02d}-{one.step.name}"
-        by_name = {step.name: where for step, where in places.items() if isinstance(step, ScfStep)}
-        try:
-            if isinstance(one.step, ScfStep | BandsStep):
-                files = pw_step_files(one, subject, place, by_name, past.ranks)
-            else:
-                files = response_step_files(one, subject, place, places, ends)
-        except KeyError as error:
-            raise InputError(
-                f"{stored.crystal.material_id}: field parameters.runs: {one.step.name} builds on a"
-                f" step that is not there: {error}"
-            ) from error
-        places[one.step] = place
-        steps.append(files)
+        for needed in _builds_on(one.step):
+            if needed not in places:
+                raise InputError(
+                    f"{stored.crystal.material_id}: field parameters.runs: {one.step.name} builds on"
+                    f" {needed}, which is not there"
+                )
+        if isinstance(one.step, ScfStep | BandsStep):
+            steps.append(pw_step_files(one, subject, place, places, past.ranks))
+        else:
+            steps.append(response_step_files(one, subject, place, places, ends))
+        places[one.step.name] = place
     return steps
+
+
+def _builds_on(step: Step) -> list[str]:
+    """Names of the steps whose files a step reads."""
+    match step:
+        case ScfStep():
+            return [step.start] if step.start else []
+        case SpectraStep():
+            return [step.ground_state.name, PotentialStep.name]
+        case ResponseStep():
+            return [step.bands.ground_state.name, step.bands.name]
+        case _:
+            return [step.ground_state.name]
 
 
 def _pseudopotentials(subject: Subject) -> tuple[list[Path], list[str]]:
