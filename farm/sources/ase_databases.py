@@ -46,8 +46,8 @@ def cut_ase_database(path: Path, meter: Meter) -> Iterator[Unparsed | Rejected]:
             yield Rejected(str(path), "not an SQLite file", "Give an ASE database, unpacked")
             return
     if find_spec("ase") is None:
-        fix = "Install it by `pip install 'farm[ase]'`"
-        yield Rejected(str(path), "ASE databases need a package that is not installed", fix)
+        fix = "`pip install ase`, or the farm with its extra: `pip install '.[ase]'`"
+        yield Rejected(str(path), "ASE databases need the package ase", fix)
         return
     last = 0
     try:

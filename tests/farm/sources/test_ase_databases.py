@@ -155,7 +155,7 @@ def test_without_the_package_a_database_is_named_with_what_to_install(
     monkeypatch.setattr("farm.sources.ase_databases.find_spec", lambda _: None)
     missing, *others = read_source(tmp_path)
     assert isinstance(missing, Rejected)
-    assert "farm[ase]" in missing.fix
+    assert "`pip install ase`" in missing.fix
     # Its JSON needs none.
     assert [type(item) for item in others] == [Crystal, Crystal]
 
