@@ -20,6 +20,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -124,11 +125,11 @@ def report(published: Path, directory: Path, n_files: int) -> None:
     source, home = directory / "published", directory / "home"
     make_files(published, source, n_files)
     paths = sorted(source.glob("*.json"))
-    packed = directory / "gz"
-    packed.mkdir()
+    gz = directory / "gz"
+    gz.mkdir()
     for path in paths:
-        (packed / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes(), 6))
-    zipped = sorted(packed.glob("*.gz"))
+        (gz / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes(), 6))
+    zipped = sorted(gz.glob("*.gz"))
     here = ("--home", str(home))
     print(f"{n_files} files, {len(os.sched_getaffinity(0))} cores\n")
     print(f"{'':<44}{'wall s':>8}{'CPU s':>8}{'files/s':>9}")
@@ -142,33 +143,39 @@ def report(published: Path, directory: Path, n_files: int) -> None:
         wall_s, cpu_s, told = measured(*here, *command)
         told = told if "import" in name else ""
         print(f"{name:<44}{wall_s:>8.1f}{cpu_s:>8.1f}{n_files / wall_s:>9.0f}   {told}")
+    packed_home = directory / "packed"
+    packed_home.mkdir()
+    shutil.copy(home / "spectra.h5", packed_home)
+    measured("--home", str(packed_home), "store", "compact", "--packed")
     differ = n_different(source, directory / "out")
     print(f"\nfiles that came out with another number than they went in with: {differ}\n")
-    print_sizes(paths, zipped, home, directory)
-    print_reading(paths, zipped, home, directory)
+    print_sizes(paths, zipped, directory)
+    print_reading(paths, zipped, directory)
 
 
-def print_sizes(paths: list[Path], zipped: list[Path], home: Path, directory: Path) -> None:
+def print_sizes(paths: list[Path], zipped: list[Path], directory: Path) -> None:
     """Megabytes, against the files gzipped."""
     base = sum(path.stat().st_size for path in zipped)
     print(f"{'':<44}{'MB':>8}{'of .gz':>8}")
     for name, size in (
         ("files, gzipped", base),
         ("files", sum(path.stat().st_size for path in paths)),
-        ("store", (home / "spectra.h5").stat().st_size),
+        ("store", (directory / "home" / "spectra.h5").stat().st_size),
+        ("store, packed", (directory / "packed" / "spectra.h5").stat().st_size),
         ("Parquet", (directory / "s.parquet").stat().st_size),
         ("npz", (directory / "s.npz").stat().st_size),
     ):
         print(f"{name:<44}{size / 1e6:>8.1f}{size / base:>8.2f}")
 
 
-def print_reading(paths: list[Path], zipped: list[Path], home: Path, directory: Path) -> None:
+def print_reading(paths: list[Path], zipped: list[Path], directory: Path) -> None:
     """Seconds until all IPA and RPA spectra are arrays, against the json of Python."""
-    store = home / "spectra.h5"
-    ipa, rpa = read_store(store)
-    if not np.array_equal(read_json(paths, orjson.loads), np.stack([ipa, rpa])):
-        raise SystemExit("the store does not hold what the files do")
-    del ipa, rpa
+    store, packed = (directory / name / "spectra.h5" for name in ("home", "packed"))
+    there = read_json(paths, orjson.loads)
+    for path in (store, packed):
+        if not all(map(np.array_equal, there, read_store(path))):
+            raise SystemExit(f"{path} does not hold what the files do")
+    del there
     columns = [
         f"{rung}_eps_{part}_{d}" for rung in ("ipa", "rpa") for part in ("real", "imag") for d in "xyz"
     ]
@@ -179,6 +186,7 @@ def print_reading(paths: list[Path], zipped: list[Path], home: Path, directory: 
         ("files, orjson", seconds(lambda: read_json(paths, orjson.loads))),
         ("files gzipped, orjson", seconds(lambda: read_json(zipped, orjson.loads), 1)),
         ("store", seconds(lambda: read_store(store))),
+        ("store, packed", seconds(lambda: read_store(packed))),
         ("Parquet, pandas", seconds(lambda: pd.read_parquet(directory / "s.parquet", columns=columns))),
     ):
         print(f"{name:<44}{taken_s:>8.2f}{base / taken_s:>15.1f}")
