@@ -17,7 +17,7 @@ import msgpack
 import numpy as np
 
 from farm.crystal import Crystal
-from farm.errors import InputError
+from farm.errors import CrystalError, InputError
 from farm.interchange import fields
 from farm.interchange.cells import structure_of
 from farm.interchange.decimals import Float32Array, as_float32, shortest
@@ -29,7 +29,6 @@ from farm.result import LadderStep, Result
 from farm.rung import Rung
 
 BLOCK = "farm"
-_VERSION = 1
 _GET_AGAIN = "Export it again"
 
 # What the entry says elsewhere, and what it leaves out.
@@ -51,7 +50,9 @@ _KINDS: Mapping[str, type | tuple[type, ...]] = {
     "source": str,
     "properties": dict,
     "ladder": list,
+    "stages": list,
 }
+_STAGE_NUMBERS = ("cpu_s", "wall_s", "peak_memory_mb")
 
 
 def own_entry_of(result: Result) -> dict[str, Any]:
@@ -137,7 +138,7 @@ def _checked(block: Mapping[str, Any]) -> dict[str, Any]:
             raise InputError(f"field data.{BLOCK}.{name} is missing", fix=_GET_AGAIN)
         if not isinstance(block[name], kind):
             raise InputError(f"field data.{BLOCK}.{name} is of another kind", fix=_GET_AGAIN)
-    _check_ladder(block)
+    _check_numbers(block)
     text = json.dumps(block["protocol"], sort_keys=True, separators=(",", ":"))
     if hashlib.sha256(text.encode()).hexdigest() != block["protocol_hash"]:
         raise InputError(
@@ -147,7 +148,7 @@ def _checked(block: Mapping[str, Any]) -> dict[str, Any]:
     return dict(block)
 
 
-def _check_ladder(block: Mapping[str, Any]) -> None:
+def _check_numbers(block: Mapping[str, Any]) -> None:
     for i, step in enumerate(block["ladder"]):
         field = f"data.{BLOCK}.ladder[{i}]"
         for name in ("gmax_mry", "n_g"):
@@ -155,6 +156,10 @@ def _check_ladder(block: Mapping[str, Any]) -> None:
         if step.get("step_similarity") is not None:
             for value in fields.three(step["step_similarity"], f"{field}.step_similarity"):
                 fields.number(value, f"{field}.step_similarity")
+    for i, stage in enumerate(block["stages"]):
+        field = f"data.{BLOCK}.stages[{i}]"
+        for name in _STAGE_NUMBERS:
+            fields.number(fields.mapping(stage, field).get(name), f"{field}.{name}")
     for gmax in fields.three(block["gmax_converged_mry"], f"data.{BLOCK}.gmax_converged_mry"):
         if gmax is not None:
             fields.whole_number(gmax, f"data.{BLOCK}.gmax_converged_mry")
@@ -174,6 +179,8 @@ def _crystal(entry: Mapping[str, Any], block: Mapping[str, Any], material_id: st
                 "properties": block["properties"],
             }
         )
+    except CrystalError as error:
+        raise CrystalError(f"field structure: {error.message}", fix=_GET_AGAIN) from error
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise InputError(f"field structure: {error!r}", fix=_GET_AGAIN) from error
 

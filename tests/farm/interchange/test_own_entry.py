@@ -124,12 +124,14 @@ BAD: dict[str, tuple[str, Any, str]] = {
         "step_similarity is no list of three",
     ),
     "converged in words": ("data.farm.gmax_converged_mry", ["a", None, 1], "gmax_converged_mry: the text"),
-    "stages no list": ("data.farm.stages", 5, "not a result record"),
+    "stages no list": ("data.farm.stages", 5, "data.farm.stages is of another kind"),
+    "cost in words": ("data.farm.stages.0.cpu_s", "much", "data.farm.stages[0].cpu_s: the text 'much'"),
+    "unknown stage": ("data.farm.stages.0.stage", "tea", "not a result record"),
     "no spectrum": ("data.rpa_epsI", ..., "data.rpa_epsI is missing"),
     "too short": ("data.rpa_epsI.xx", [1.0], "data.rpa_epsI.xx has 1 numbers"),
     "no lattice": ("structure.lattice", ..., "field structure"),
     "no element": ("structure.sites.0.species", [], "field structure"),
-    "coordinates of two": ("structure.sites.0.abc", [0.5, 0.5], "not a crystal record"),
+    "coordinates of two": ("structure.sites.0.abc", [0.5, 0.5], "field structure: not a crystal record"),
     "energies without number": ("data.farm.protocol", {}, "farm.protocol_hash is not that of"),
 }
 
