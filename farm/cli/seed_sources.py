@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from itertools import chain
@@ -140,8 +141,6 @@ def _materials_project(filters: Filters) -> Reading:
 
 
 def _materials_project_key() -> str:
-    import os
-
     if key := os.environ.get("MP_API_KEY", "").strip():
         return key
     raise InputError(
