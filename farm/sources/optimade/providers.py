@@ -37,7 +37,7 @@ _KNOWN = {
         Provider("gnome", "https://optimade-gnome.odbx.science"),
         Provider("jarvis", "https://jarvis.nist.gov/optimade/jarvisdft"),
         Provider("mc3d", "https://aiida.materialscloud.org/mc3d/optimade"),
-        Provider("mp", "https://optimade.materialsproject.org", keeps_ids=True),
+        Provider("mp", "https://optimade.materialsproject.org"),
         Provider("nmd", "https://nomad-lab.eu/prod/v1/optimade"),
         Provider("odbx", "https://optimade.odbx.science"),
         Provider("oqmd", "https://oqmd.org/optimade"),

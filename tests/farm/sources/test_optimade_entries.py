@@ -217,7 +217,7 @@ def test_ids_that_are_known_stand_for_themselves() -> None:
     alexandria = Provider("alexandria", "https://example.org", keeps_ids=True)
     assert material_id(alexandria, "agm003157631") == "agm003157631"
     assert material_id(Provider("cod", ""), "1000041") == "cod-1000041"
-    assert material_id(Provider("mp", "", keeps_ids=True), "mp-149") == "mp-149"
+    assert material_id(Provider("mp", ""), "mp-149") == "mp-149"
     # Twice the same prefix says nothing more.
     assert material_id(Provider("mc3d", ""), "mc3d-10001") == "mc3d-10001"
     assert (
