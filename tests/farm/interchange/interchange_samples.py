@@ -168,7 +168,7 @@ def same(first: Any, second: Any) -> bool:
         return first.keys() == second.keys() and all(same(first[key], second[key]) for key in first)
     if isinstance(first, list) and isinstance(second, list):
         return len(first) == len(second) and all(map(same, first, second))
-    if isinstance(first, float) and isinstance(second, float):
+    if {type(first), type(second)} in ({float}, {float, int}):  # a whole number may come back as 1.0
         return np.float64(first).tobytes() == np.float64(second).tobytes()
     return type(first) is type(second) and bool(first == second)
 
