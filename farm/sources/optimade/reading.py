@@ -19,6 +19,7 @@ from farm.sources.optimade.server import RefusedError, Server, StoppedError, Too
 _PAGE_SIZES = (500, 100, None)
 _SMALLER_PAGES = (10, 1)
 _MOST_EMPTY_PAGES = 3
+_MOST_LARGE_ENTRIES = 3
 _LEFT_OUT = "It is left out; report it to the provider"
 _REPORT = "Report it to the provider; what came before is used"
 
@@ -65,9 +66,14 @@ def _entries(
 def _advertised(server: Server) -> frozenset[str] | None:
     """The properties of a server's structures; None where it does not say."""
     try:
-        answer = server.get(f"{server.url}/info/structures")
+        answer = server.get(f"{server.url}/info/structures", n_attempts=2)
     except (RefusedError, TooLargeError):
         return None
+    except SourceError:
+        # Nobody there is the end; a server that fails at this may still give structures.
+        if server.has_answered:
+            return None
+        raise
     data = answer.get("data")
     properties = data.get("properties") if isinstance(data, dict) else None
     return frozenset(properties) if isinstance(properties, dict) and properties else None
@@ -134,8 +140,11 @@ def _pages(server: Server, url: str, page: dict[str, Any]) -> Iterator[dict[str,
         if hash(url) in visited or n_empty == _MOST_EMPTY_PAGES:
             raise server.error(url, "its pages lead nowhere", _REPORT)
         visited.add(hash(url))
-        found = _fitting(server, url)
+        found, n_large = _fitting(server, url), 0
         while isinstance(found, TooLargeError):
+            n_large += 1
+            if n_large > _MOST_LARGE_ENTRIES:
+                raise server.error(url, f"entry after entry of {found}", _REPORT)
             yield Rejected(f"{server.url}/structures, at {_offset(url)}", f"an entry of {found}", _LEFT_OUT)
             url = with_parameters(url, page_offset=_offset(url) + 1)
             found = _fitting(server, url)

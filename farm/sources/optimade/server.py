@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -75,6 +75,8 @@ class Server:
     base_url: as providers give it, with or without the version at its end
     stopped:  asked while pausing; True ends the attempts by :class:`StoppedError`
     pause:    how to wait for so many seconds; None: by sleeping
+
+    ``has_answered`` is True from the first answer on, good or bad.
     """
 
     def __init__(
@@ -90,7 +92,7 @@ class Server:
         self.url = versioned(base_url)
         self._stopped = stopped
         self._pause = pause or self._sleep
-        self._has_answered = False
+        self.has_answered = False
         self._limits = limits
         self._session = requests.Session()
         self._session.headers["Accept"] = "application/vnd.api+json, application/json"
@@ -102,21 +104,21 @@ class Server:
     def __exit__(self, *_: object) -> None:
         self._session.close()
 
-    def get(self, url: str, parameters: Mapping[str, str] | None = None) -> dict[str, Any]:
-        """The answer to one question.
+    def get(self, url: str, n_attempts: int | None = None) -> dict[str, Any]:
+        """The answer to one question; ``n_attempts`` in place of the usual number.
 
         Raises RefusedError, TooLargeError, StoppedError, and SourceError for a server that fails however
         often it is asked.
         """
-        attempt = 0
+        attempt, most = 0, n_attempts or self._limits.n_attempts
         while True:
             attempt += 1
             try:
-                return self._once(url, parameters)
+                return self._once(url)
             except _PassingError as trouble:
                 pause_s = trouble.pause_s or _FIRST_PAUSE_S * 2 ** (attempt - 1)
                 # An address that has never answered is rather wrong than busy.
-                if attempt == (self._limits.n_attempts if self._has_answered else 2):
+                if attempt == (most if self.has_answered else min(most, 2)):
                     raise self.error(url, f"{trouble}, {attempt} times", _TRY_LATER) from trouble
                 if pause_s > _LONGEST_PAUSE_S:
                     raise self.error(
@@ -140,20 +142,18 @@ class Server:
             fix = "If you trust that one, ask it with --base-url"
             raise self.error(seen_at, str(error), fix) from None
 
-    def _once(self, url: str, parameters: Mapping[str, str] | None) -> dict[str, Any]:
+    def _once(self, url: str) -> dict[str, Any]:
         for _ in range(_MOST_REDIRECTS):
             try:
                 with self._session.get(
                     url,
-                    params=parameters,
                     stream=True,
                     allow_redirects=False,
                     timeout=(_CONNECT_S, self._limits.silence_s),
                 ) as response:
                     if not response.is_redirect:
                         return self._read(response)
-                    # The target has the parameters, or does not want them.
-                    url, parameters = self.own(response.headers["location"], response.url or url), None
+                    url = self.own(response.headers["location"], url)
             except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
                 raise self.error(url, f"no usable address: {brief(error)}", "Check --base-url") from error
             except requests.exceptions.SSLError as error:
@@ -164,7 +164,7 @@ class Server:
 
     def _read(self, response: requests.Response) -> dict[str, Any]:
         status = response.status_code
-        self._has_answered = True
+        self.has_answered = True
         if status == 429 or (status >= 500 and status != 501):
             raise _PassingError(f"HTTP {status}", _retry_after_s(response))
         body = bytearray()

@@ -298,10 +298,21 @@ def test_a_server_that_takes_no_conditions_of_ours_is_asked_without(
     assert (sorted(asked.names), asked.error) == (sorted(structures), None)
 
 
+def test_entry_after_entry_that_is_too_large_ends_it(server: OptimadeServer) -> None:
+    body = json.dumps({"data": [], "filler": "x" * 200_000})
+    server.fail({str(number): {"body": body} for number in range(4, 60)})
+    asked = Asked(server, limits=Limits(most_bytes=100_000))
+    assert asked.error is not None
+    assert "entry after entry of more than" in asked.error.message
+    assert len(asked.rejected) == 3
+    assert len(server.requests()) < 20
+
+
+@pytest.mark.parametrize("status", [404, 500])
 def test_a_server_that_does_not_say_what_it_has_gives_structures(
-    server: OptimadeServer, structures: dict[str, Structure]
+    server: OptimadeServer, structures: dict[str, Structure], status: int
 ) -> None:
-    server.fail({"info": {"status": 404}})
+    server.fail({"info": {"status": status}})
     asked = Asked(server)
     assert asked.names == list(structures)
     assert not any("band_gap_ind" in item.properties for item in asked.items if isinstance(item, Unparsed))
