@@ -8,11 +8,16 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from ase.build import bulk
+from ase.db import connect
 from optimade_server import OptimadeServer
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
+from source_samples import rock_salt_cif
 
 from farm.backlog import Backlog
 from farm.crystal import Crystal
@@ -178,6 +183,53 @@ def test_what_the_store_holds_under_the_protocol_counts_too(
     }
     # Under another protocol nothing is held.
     assert set(reasons("paper")) == {f"{host}-MgO-cell", f"{host}-MgO-stretched"}
+
+
+class Documents:
+    """In place of the Materials Project's client: three documents, and no more after ``n_answers``."""
+
+    def __init__(self, n_answers: int = 10) -> None:
+        self._n_answers = n_answers
+        self.materials = SimpleNamespace(summary=self)
+
+    def search(self, *, fields: list[str], **_: object) -> list[dict[str, object]]:
+        self._n_answers -= 1
+        if self._n_answers < 0:
+            raise ConnectionError("gone")
+        crystals = [item for item in islice(read_source(None), 3) if isinstance(item, Crystal)]
+        told = [
+            {"material_id": f"mp-{n}", "structure": crystal.to_structure(), "band_gap": float(n)}
+            for n, crystal in enumerate(crystals)
+        ]
+        return [{name: one.get(name) for name in fields} for one in told]
+
+
+def test_the_materials_project_into_the_backlog(
+    run: Run, backlog: Backlog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MP_API_KEY", "not-a-real-one")
+    monkeypatch.setattr("farm.cli.seed_sources.find_spec", lambda _: object())
+    monkeypatch.setattr("farm.sources.materials_project.open_client", lambda _: Documents())
+    code, out, err = run("seed", "--source", "mp", "--min-gap", "0.5", "--protocol", "demo")
+    assert (code, err) == (0, "")
+    assert "queued 2, skipped 1, rejected 0" in out
+    assert {view.material_id for view in backlog.jobs()} == {"mp-1", "mp-2"}
+    monkeypatch.setattr("farm.sources.materials_project.open_client", lambda _: Documents(1))
+    code, out, err = run("seed", "--source", "mp", "--protocol", "demo")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "the Materials Project does not answer as it should: gone (0 crystals were queued" in err
+
+
+def test_a_database_of_ase_beside_other_files(run: Run, backlog: Backlog, tmp_path: Path) -> None:
+    with connect(tmp_path / "my.db") as database:
+        for a in (4.21, 4.22):
+            database.write(bulk("MgO", "rocksalt", a=a))
+    (tmp_path / "rocksalt.cif").write_text(rock_salt_cif("Ca", "O", a=4.81))
+    code, out, _ = run("seed", str(tmp_path), "--protocol", "demo", "--distinct")
+    assert code == 0
+    assert "queued 2, skipped 1, rejected 0" in out
+    assert "skipped 1: the same structure as another" in out
+    assert {view.formula for view in backlog.jobs()} == {"MgO", "CaO"}
 
 
 @pytest.mark.parametrize(
