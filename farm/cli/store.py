@@ -40,7 +40,11 @@ def store_group() -> None:
 @_json
 @click.pass_context
 def info(ctx: click.Context, file: Path | None, as_json: bool) -> None:
-    """Say what a store holds and what takes its space; at once, however long it is."""
+    """Say what a store holds and what takes its space; at once, however long it is.
+
+    \b
+    farm store info
+    """
     from farm.store.maintenance import facts
 
     found = facts(_path(ctx, file))
@@ -55,7 +59,12 @@ def info(ctx: click.Context, file: Path | None, as_json: bool) -> None:
 @_json
 @click.pass_context
 def verify(ctx: click.Context, file: Path | None, as_json: bool) -> int:
-    """Read every row and compare its checksum; the farm may go on meanwhile. Exit code 1: not sound."""
+    """Read every row and compare its checksum; the farm may go on meanwhile. Exit code 1: not sound.
+
+    \b
+    farm store verify
+    farm store verify /backup/spectra.h5
+    """
     from farm.store.maintenance import n_rows_to_read
     from farm.store.maintenance import verify as verify_store
 
@@ -77,6 +86,9 @@ def repair(ctx: click.Context, file: Path | None, as_json: bool) -> None:
     """Save what is sound of a damaged store; what is lost is named, and the old file kept.
 
     The writer does this by itself when it finds the store of a writer that was killed. Stop the farm first.
+
+    \b
+    farm store repair
     """
     from farm.store.maintenance import n_rows_to_read
     from farm.store.maintenance import repair as repair_store
@@ -107,7 +119,12 @@ def repair(ctx: click.Context, file: Path | None, as_json: bool) -> None:
 @_json
 @click.pass_context
 def compact(ctx: click.Context, file: Path | None, packed: bool | None, as_json: bool) -> None:
-    """Write the store anew, without rows that a retry has replaced. Stop the farm first."""
+    """Write the store anew, without rows that a retry has replaced. Stop the farm first.
+
+    \b
+    farm store compact
+    farm store compact --packed
+    """
     from farm.store.maintenance import compact as compact_store
     from farm.store.maintenance import facts
 
@@ -131,6 +148,9 @@ def snapshot(ctx: click.Context, target: Path, as_json: bool) -> None:
     """Copy what is there now to TARGET, for other hosts to read and to keep; the farm may go on meanwhile.
 
     Every row is verified on the way. TARGET appears whole or not at all, in place of an older snapshot.
+
+    \b
+    farm store snapshot /backup/spectra.h5
     """
     from farm.store.maintenance import n_rows_to_read
     from farm.store.maintenance import snapshot as copy_store

@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 
 from farm.errors import StoreError
+from farm.spectrum import FloatArray
 from farm.store.creation import create_file
 from farm.store.layout import LIBRARY_BOUNDS, in_newest_form
 from farm.store.packing import is_packed
@@ -57,17 +58,36 @@ def copy_store(
 
     Raises StoreError for an energy grid that is damaged; h5py's errors where the disk refuses.
     """
-    energies_ev = old["energies_ev"][:]
+    indices = range(committed_rows(old)) if rows is None else rows
+    return write_store(
+        target,
+        old["energies_ev"][:],
+        (sound_record(old, index) for index in indices),
+        packed=is_packed(old["ipa/eps_real"]) if packed is None else packed,
+        on_rows=on_rows,
+    )
+
+
+def write_store(
+    target: Path,
+    energies_ev: FloatArray,
+    records: Iterable[Record | DamagedRow],
+    *,
+    packed: bool,
+    on_rows: Callable[[int], None] | None = None,
+) -> Copied:
+    """A new store of records in order of arrival, as :func:`copy_store` leaves it."""
     if not np.isfinite(energies_ev).all():
-        raise StoreError(f"{old.name}: the energy grid is damaged", fix="Restore the file from a copy")
-    create_file(target, energies_ev, packed=is_packed(old["ipa/eps_real"]) if packed is None else packed)
-    indices = iter(range(committed_rows(old)) if rows is None else rows)
+        raise StoreError(f"{target}: the energy grid is damaged", fix="Restore the file from a copy")
+    create_file(target, energies_ev, packed=packed)
+    source = iter(records)
     newest: dict[Key, int] = {}
     damaged: list[DamagedRow] = []
     ends = Ends()
     with StoreFile(h5py.File(target, "r+", libver=LIBRARY_BOUNDS)) as new:
-        while block := list(islice(indices, BLOCK_ROWS)):
-            for sound in _of_different_keys(_sound_records(old, block, damaged)):
+        while block := list(islice(source, BLOCK_ROWS)):
+            damaged += [record for record in block if isinstance(record, DamagedRow)]
+            for sound in _of_different_keys(record for record in block if isinstance(record, Record)):
                 stored = [float(record.row["stored_unix_s"][0]) for record in sound]
                 batch = place(sound, ends, lambda key: newest.get(key, -1), stored)
                 newest.update((record.key, ends.rows + n) for n, record in enumerate(sound))
@@ -87,18 +107,9 @@ def sound_record(file: StoreFile, row_index: int) -> Record | DamagedRow:
         record = read_record(file, row_index, row)
         if is_sound(file, row_index, record):
             return record
-    except (OSError, RuntimeError, ValueError, IndexError, MemoryError):
+    except (OSError, RuntimeError, KeyError, ValueError, IndexError, MemoryError):
         pass  # a chunk that cannot be read, or numbers that lead nowhere
     return DamagedRow(row_index, name)
-
-
-def _sound_records(file: StoreFile, indices: Iterable[int], damaged: list[DamagedRow]) -> Iterator[Record]:
-    for index in indices:
-        record = sound_record(file, index)
-        if isinstance(record, Record):
-            yield record
-        else:
-            damaged.append(record)
 
 
 def _of_different_keys(records: Iterable[Record]) -> Iterator[list[Record]]:

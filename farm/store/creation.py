@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,7 @@ def create_file(path: Path, energies_ev: FloatArray, *, packed: bool = False) ->
 def _describe(file: Any) -> None:
     file.attrs["format"] = FORMAT
     file.attrs["layout_version"] = LAYOUT_VERSION
+    file.attrs["file_id"] = secrets.token_hex(16)
     file.attrs["title"] = "IPA and RPA dielectric functions and band structures, one row a calculation"
     file.attrs["how_to_read"] = (
         "Only the first `committed` rows are valid. The newest row of each (material_id, "

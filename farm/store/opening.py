@@ -60,7 +60,11 @@ def open_for_writing(path: Path) -> StoreFile:
     access = _file_access()
     # Opened first and switched to SWMR later, a file killed in between could not even be read.
     flags = h5py.h5f.ACC_RDWR | h5py.h5f.ACC_SWMR_WRITE
-    return _patiently(lambda: _open(path, flags, access))
+    file = _patiently(lambda: _open(path, flags, access))
+    # That it is open must be on the disk before anything else changes: after a power cut, too, it is
+    # then not taken for one that was closed in order.
+    os.fsync(file.descriptor)
+    return file
 
 
 def _open(path: Path, flags: int, access: Any) -> StoreFile:

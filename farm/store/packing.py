@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# The attribute of a dataset that says how its numbers are kept; without it, they are what they are.
+# The attribute that says so to whoever reads the file.
 ENCODING = "encoding"
 PACKED = "second differences of folded float32"
 HOW_TO_UNPACK = (
@@ -51,8 +51,8 @@ def unpack(packed: NDArray[np.int32]) -> NDArray[np.float32]:
 
 
 def is_packed(dataset: Any) -> bool:
-    """Whether an HDF5 dataset of spectra is kept packed."""
-    return bool(dataset.attrs.get(ENCODING) == PACKED)
+    """Whether an HDF5 dataset of spectra is kept packed: then, and only then, it has integers."""
+    return bool(dataset.dtype.kind == "i")
 
 
 def kept_form(dataset: Any, eps: NDArray[np.float32]) -> NDArray[Any]:

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from farm.errors import StoreError
-from farm.store.copying import Copied, DamagedRow, copy_store
+from farm.spectrum import FloatArray
+from farm.store.copying import DamagedRow, sound_record, write_store
 from farm.store.layout import (
     LAYOUT_VERSION,
     check_layout,
@@ -23,8 +25,12 @@ from farm.store.layout import (
     layout_version,
     publish,
 )
+from farm.store.ledger import salvage
 from farm.store.opening import open_for_reading, open_for_writing
+from farm.store.packing import is_packed
+from farm.store.record import Record
 from farm.store.store_file import StoreFile
+from farm.store.tables import committed_rows
 
 log = logging.getLogger(__name__)
 
@@ -95,14 +101,27 @@ def _open_or_recover(path: Path) -> StoreFile:
 def recover(path: Path, *, on_rows: Callable[[int], None] | None = None) -> Recovery:
     """Rebuild the store at ``path`` in the newest layout from its valid rows, in place of the old file.
 
-    The old file is kept beside it (``.damaged``) when a row could not be saved. Raises StoreError if
-    it is no store or nothing of it can be read.
+    Rows come by the ledger where there is one, whatever HDF5 makes of the file, and else by HDF5. The old
+    file is kept beside the new one (``.damaged``) when a row could not be saved. Raises StoreError if it
+    is no store or nothing of it can be read.
     """
     unfinished = path.with_name(path.name + ".recovering")
     unfinished.unlink(missing_ok=True)
-    with hdf5_errors(path, "reading it for recovery"), open_for_reading(path, damaged=True) as old:
-        check_layout(path, old)
-        copied: Copied = copy_store(old, unfinished, on_rows=on_rows)
+    known = salvage(path)
+    with ExitStack() as stack, hdf5_errors(path, "reading it for recovery"):
+        try:
+            file = stack.enter_context(open_for_reading(path, damaged=True))
+            n_committed, energies_ev, packed, file_id = _seen_by_hdf5(path, file)
+            old: StoreFile | None = file
+        except (StoreError, OSError, RuntimeError, KeyError, ValueError):
+            if known is None:
+                raise
+            old, n_committed, file_id = None, 0, known.file_id
+            energies_ev, packed = known.energies_ev, known.packed
+        records = known.records if known and known.file_id == file_id else iter(())
+        copied = write_store(
+            unfinished, energies_ev, _each(old, n_committed, records), packed=packed, on_rows=on_rows
+        )
     old_file = None
     if copied.damaged:
         old_file = path.with_name(path.name + ".damaged")
@@ -110,3 +129,28 @@ def recover(path: Path, *, on_rows: Callable[[int], None] | None = None) -> Reco
         os.link(path, old_file)
     publish(unfinished, path)
     return Recovery(copied.n_rows, copied.damaged, old_file)
+
+
+def _seen_by_hdf5(path: Path, file: StoreFile) -> tuple[int, FloatArray, bool, str]:
+    """Committed rows, energies, whether IPA and RPA are packed, and the id of the file."""
+    check_layout(path, file)
+    packed = is_packed(file["ipa/eps_real"])
+    return committed_rows(file), file["energies_ev"][:], packed, str(file.attrs.get("file_id", ""))
+
+
+def _each(
+    old: StoreFile | None, n_committed: int, known: Iterator[Record | None]
+) -> Iterator[Record | DamagedRow]:
+    """Every row that one of the two can read, and what is damaged in both."""
+    n_known = 0
+    for index, record in enumerate(known):
+        n_known = index + 1
+        if record is not None:
+            yield record
+        elif old is not None and index < n_committed:
+            yield sound_record(old, index)
+        else:
+            yield DamagedRow(index)
+    if old is not None:
+        for index in range(n_known, n_committed):
+            yield sound_record(old, index)

@@ -19,6 +19,7 @@ from farm.spectrum import FloatArray
 from farm.store.creation import create_file, grid_text
 from farm.store.gathering import read_table
 from farm.store.layout import fsync_path, hdf5_errors
+from farm.store.ledger import Ledger
 from farm.store.ownership import Ownership
 from farm.store.record import Key, Record, encode, supersedes
 from farm.store.recovery import open_for_appending
@@ -66,6 +67,7 @@ class StoreWriter:
         self._clock = clock
         self._spool = Spool(spool_of(self.path))
         self._file: StoreFile | None = None
+        self._ledger: Ledger | None = None
         self._energies_ev: FloatArray | None = None
         self._ends = Ends()
         self._held: dict[Key, _Held] = {}
@@ -162,7 +164,10 @@ class StoreWriter:
     def close(self) -> None:
         """Close the file and give the lock back; again is allowed."""
         file, self._file = self._file, None
+        ledger, self._ledger = self._ledger, None
         try:
+            if ledger is not None:
+                ledger.close()
             if file is not None:
                 with hdf5_errors(self.path, "closing the store"):
                     file.close()
@@ -173,6 +178,7 @@ class StoreWriter:
         self._file = file = open_for_appending(self.path)
         with hdf5_errors(self.path, "opening the store"):
             self._energies_ev = file["energies_ev"][:]
+            self._ledger = Ledger(self.path, file)
             self._ends = committed_ends(file)
             rows = read_table(file["rows"], 0, self._ends.rows)
             # By columns: a million rows one by one take ten seconds.
@@ -216,7 +222,7 @@ class StoreWriter:
 
     def _store_batch(self, records: list[Record]) -> int:
         """Data, then the counter, then everything forced to disk: a row is valid whole or not at all."""
-        if not records or self._file is None:
+        if not records or self._file is None or self._ledger is None:
             return 0
         self._owner.check()
         self._broken = True  # until the batch is through
@@ -228,6 +234,7 @@ class StoreWriter:
             self._file["committed"][0] = ends.rows
             self._file.flush()
             fsync_path(self.path)
+            self._ledger.add(self._file, self._ends.rows, ends.rows)
         self._broken = False
         for index, record in enumerate(records, start=self._ends.rows):
             self._remember(record.key, _held(index, record.row[0]))

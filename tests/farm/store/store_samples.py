@@ -153,6 +153,39 @@ def make_older(path: Path, version: int) -> None:
     newer.unlink()
 
 
+def damage_chunk(path: Path, name: str, *, row: int) -> None:
+    """Change a byte in the middle of a compressed chunk of a row, where it lies on the disk."""
+    with h5py.File(path, "r") as file:
+        first = {
+            "text": int(file["text_offsets"][row, 0]),
+            "ladder/eps_imag": int(file["rows"][row]["first_between"]),
+            "bands/energies_ev": int(file["bands/paths"][row]["first_value"]),
+        }.get(name, row)
+        dataset = file[name].id
+        chunk = dataset.get_chunk_info_by_coord((first, *([0] * (dataset.rank - 1))))
+    with open(path, "r+b") as raw:
+        raw.seek(chunk.byte_offset + chunk.size // 2)
+        byte = raw.read(1)[0]
+        raw.seek(-1, os.SEEK_CUR)
+        raw.write(bytes([byte ^ 0xFF]))
+
+
+def damage_table(path: Path, name: str, *, row: int) -> None:
+    """Change one number of what a table says of a row."""
+    field, table, first = {
+        "rows": ("gap_indirect_ev", "rows", None),
+        "bands/paths": ("n_valence", "bands/paths", None),
+        "bands/points": ("distance_per_angstrom", "bands/paths", "first_point"),
+        "bands/corners": ("point", "bands/paths", "first_corner"),
+        "ladder/steps": ("n_g", "rows", "first_step"),
+    }[name]
+    with h5py.File(path, "r+", libver=LIBRARY_BOUNDS) as file:
+        index = row if first is None else int(file[table][first][row])
+        element = file[name][index : index + 1]
+        element[field] += 1
+        file[name][index : index + 1] = element
+
+
 def append_from(path: str, first: int, acknowledge: Connection) -> None:
     """Append results ``first``, ``first + 1``, ... until killed, acknowledging each."""
     acknowledge.send(-1)

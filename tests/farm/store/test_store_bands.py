@@ -176,7 +176,7 @@ def test_who_appends_to_layout_1_copies_it_into_the_newest(path, older, caplog):
         for index, result in enumerate(older):
             assert store.result(index).pack() == result.pack()
     names = {entry.name for entry in path.parent.iterdir()}
-    assert names == {"spectra.h5", "spectra.h5.lock", "spectra.h5.spool"}
+    assert names == {"spectra.h5", "spectra.h5.ledger", "spectra.h5.lock", "spectra.h5.spool"}
 
 
 def test_a_reader_of_layout_1_goes_on_with_it_and_finds_the_copy(path, older):

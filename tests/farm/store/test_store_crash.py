@@ -5,12 +5,13 @@ import random
 import time
 from pathlib import Path
 
-import h5py
 import pytest
 from store_samples import (
     NOTHING_NEW,
     append_between,
     append_from,
+    damage_chunk,
+    damage_table,
     fill_until_refused,
     inconsistencies,
     make_older,
@@ -18,8 +19,9 @@ from store_samples import (
     watch,
 )
 
+from farm.errors import StoreError
 from farm.store import StoreWriter, open_store
-from farm.store.layout import LIBRARY_BOUNDS, layout_version
+from farm.store.layout import layout_version
 from farm.store.opening import open_for_reading
 
 N_KILLS = 30
@@ -138,23 +140,11 @@ def test_a_disk_that_refuses_is_an_error_and_no_damage(processes, path):
             assert store.result(index).pack() == make_result(number).pack()
 
 
-@pytest.mark.parametrize(
-    "damaged",
-    ["ladder/eps_imag", "rpa/eps_real", "text", "bands/energies_ev", "bands/points", "bands/paths"],
-)
+@pytest.mark.parametrize("damaged", ["text", "rpa/eps_real", "ladder/eps_imag", "bands/energies_ev"])
 def test_recovery_keeps_sound_rows_and_the_old_file(processes, path, damaged, caplog):
     n_rows = 10
     append_between(str(path), 0, n_rows)
-    with h5py.File(path, "r+", libver=LIBRARY_BOUNDS) as file:
-        row = file["rows"][3]
-        if damaged == "text":
-            file["text"][file["text_offsets"][3, 0]] ^= 1
-        elif damaged == "rpa/eps_real":
-            file[damaged][3, 1, 7] += 1
-        elif damaged.startswith("bands/"):
-            damage_bands(file, damaged)
-        else:
-            file[damaged][int(row["first_between"]) + 1, 2, 5] += 1
+    damage_chunk(path, damaged, row=3)
     mark_as_open_for_writing(processes, path, n_rows)
     with StoreWriter(path) as writer:
         assert writer.n_rows == n_rows
@@ -168,17 +158,31 @@ def test_recovery_keeps_sound_rows_and_the_old_file(processes, path, damaged, ca
             assert store.result(row.index).pack() == make_result(number, n_steps=1 + number % 4).pack()
 
 
-def damage_bands(file, damaged: str) -> None:
-    """Change one number of the band structure of row 3."""
-    field, first = {
-        "bands/energies_ev": (..., "first_value"),
-        "bands/points": ("distance_per_angstrom", "first_point"),
-        "bands/paths": ("n_valence", None),
-    }[damaged]
-    index = 3 if first is None else int(file["bands/paths"][first][3]) + 5
-    element = file[damaged][index : index + 1]
-    element[field] += 1
-    file[damaged][index : index + 1] = element
+@pytest.mark.parametrize(
+    "damaged", ["rows", "bands/points", "bands/corners", "bands/paths", "ladder/steps"]
+)
+def test_the_ledger_has_what_the_tables_have_lost(processes, path, damaged, caplog):
+    n_rows = 10
+    append_between(str(path), 0, n_rows)
+    damage_table(path, damaged, row=3)
+    mark_as_open_for_writing(processes, path, n_rows)
+    with open_store(path) as store, pytest.raises(StoreError, match=r"checksum|damaged|label"):
+        store.result(3)
+    with StoreWriter(path) as writer:
+        assert writer.n_rows == n_rows + 1
+    assert "0 damaged" in caplog.text
+    with open_store(path) as store:
+        assert store.result(3).pack() == make_result(3, n_steps=4).pack()
+
+
+def test_without_a_ledger_hdf5_reads_what_it_can(processes, path, caplog):
+    append_between(str(path), 0, 10)
+    damage_table(path, "bands/points", row=3)
+    mark_as_open_for_writing(processes, path, 10)
+    path.with_name("spectra.h5.ledger").unlink()
+    with StoreWriter(path) as writer:
+        assert writer.n_rows == 10
+    assert "1 damaged" in caplog.text
 
 
 def test_kill_9_while_an_older_layout_is_copied_loses_nothing(processes, path):
@@ -204,7 +208,13 @@ def test_kill_9_while_an_older_layout_is_copied_loses_nothing(processes, path):
                 expected = make_result(number, n_steps=1 + number % 4, **NOTHING_NEW)
             assert store.result(row.index).pack() == expected.pack()
     names = {p.name for p in path.parent.iterdir()}
-    assert names <= {"spectra.h5", "spectra.h5.lock", "spectra.h5.owner", "spectra.h5.spool"}
+    assert names <= {
+        "spectra.h5",
+        "spectra.h5.lock",
+        "spectra.h5.owner",
+        "spectra.h5.spool",
+        "spectra.h5.ledger",
+    }
 
 
 def mark_as_open_for_writing(processes, path, n_rows: int) -> None:
