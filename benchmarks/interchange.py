@@ -93,7 +93,7 @@ def read_json(paths: list[Path], decode: Callable[[bytes], Any]) -> np.ndarray:
 def read_store(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """IPA and RPA of all materials."""
     with open_store(path) as store:
-        return store.spectra([row.index for row in store.rows() if row.has_rpa])
+        return store.spectra(store.select(has_rpa=True).tolist())
 
 
 def n_different(first: Path, second: Path) -> int:

@@ -174,15 +174,18 @@ def published_entry_of(result: Result) -> dict[str, Any]:
     Raises StoreError where its origin is not what that wrote.
     """
     try:
-        entry: dict[str, Any] = deepcopy(dict(result.origin["entry"]))
-        data = entry["data"]
+        places = result.origin.get("not_finite", [])
+        kept = result.origin["entry"]
+        # Only what is not finite is put back deep inside; the result shall stay as it is.
+        entry: dict[str, Any] = deepcopy(kept) if places else dict(kept)
+        entry["data"] = data = dict(entry["data"])
         if result.ladder:
             steps = {Rung.IPA: result.ladder[0], Rung.RPA: result.ladder[-1]}
             for rung, step in steps.items():
                 for part, name in zip(PARTS, field_names(rung), strict=True):
                     if data.get(name) is not None:
                         data[name] = write_part(step.eps, part, data[name])
-        restored_entry: dict[str, Any] = restored(entry, result.origin.get("not_finite", []))
+        restored_entry: dict[str, Any] = restored(entry, places)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise StoreError(
             f"{result.crystal.material_id}: field origin is damaged: {error!r}", fix="Import it again"
