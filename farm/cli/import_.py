@@ -67,7 +67,8 @@ def import_(
     Entries count as computed by YAMBO with bands by nscf, under the hash that `farm seed --engine yambo`
     has with the same protocol: what was imported is not computed again. A file whose parameters
     contradict the protocol is refused, as is one that is broken; each is named with what mends it, and
-    the others come in. Every number comes back from `farm export` as it was, to the last bit.
+    the others come in. Every number comes back from `farm export` as it was, to the last bit. Import
+    before you seed: what is queued already stays queued.
 
     Interrupted or killed, what came in stays, and the same command goes on from there.
 

@@ -22,6 +22,7 @@ from farm.interchange import fields
 from farm.interchange.cells import structure_of
 from farm.interchange.decimals import Float32Array, as_float32, shortest
 from farm.interchange.directions import KEYS, filling, told
+from farm.interchange.published_entry import FORMAT as PUBLISHED
 from farm.interchange.rung_spectra import field_names, read_rung
 from farm.interchange.space_groups import number_of
 from farm.protocol import Protocol
@@ -138,6 +139,8 @@ def _checked(block: Mapping[str, Any]) -> dict[str, Any]:
             raise InputError(f"field data.{BLOCK}.{name} is missing", fix=_GET_AGAIN)
         if not isinstance(block[name], kind):
             raise InputError(f"field data.{BLOCK}.{name} is of another kind", fix=_GET_AGAIN)
+    if block["origin"].get("format") == PUBLISHED:  # such a result is exported as it came
+        raise InputError(f"field data.{BLOCK}.origin is of an entry that is none of a farm", fix=_GET_AGAIN)
     _check_numbers(block)
     text = json.dumps(block["protocol"], sort_keys=True, separators=(",", ":"))
     if hashlib.sha256(text.encode()).hexdigest() != block["protocol_hash"]:

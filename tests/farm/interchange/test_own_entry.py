@@ -126,6 +126,7 @@ BAD: dict[str, tuple[str, Any, str]] = {
     "converged in words": ("data.farm.gmax_converged_mry", ["a", None, 1], "gmax_converged_mry: the text"),
     "stages no list": ("data.farm.stages", 5, "data.farm.stages is of another kind"),
     "cost in words": ("data.farm.stages.0.cpu_s", "much", "data.farm.stages[0].cpu_s: the text 'much'"),
+    "origin of another": ("data.farm.origin", {"format": "htrpa"}, "data.farm.origin is of an entry"),
     "unknown stage": ("data.farm.stages.0.stage", "tea", "not a result record"),
     "no spectrum": ("data.rpa_epsI", ..., "data.rpa_epsI is missing"),
     "too short": ("data.rpa_epsI.xx", [1.0], "data.rpa_epsI.xx has 1 numbers"),
