@@ -14,8 +14,8 @@ from rich.markup import escape
 from farm.cli.stopping import caught_signals
 from farm.console import screen
 from farm.errors import ResourceError, StoreError
+from farm.interchange.entry_files import entry_files
 from farm.interchange.importing import Append, Held, import_rows, read_held
-from farm.interchange.reading import entry_files
 from farm.interchange.report import N_SHOWN, ImportReport
 from farm.interchange.terms import Terms
 from farm.sources import Rejected

@@ -11,14 +11,8 @@ from itertools import islice
 from pathlib import Path
 
 from farm.errors import ResultRefusedError
-from farm.interchange.reading import (
-    Answer,
-    Candidate,
-    digest_in,
-    entry_files,
-    read_files,
-    read_large,
-)
+from farm.interchange.entry_files import entry_files
+from farm.interchange.reading import Answer, Candidate, digest_in, read_files, read_large
 from farm.interchange.terms import Terms
 from farm.job import Outcome
 from farm.processes import map_batches

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ import orjson
 
 from farm.errors import InputError
 from farm.interchange.cells import material_id_of
-from farm.interchange.nomad import SUFFIX as NOMAD
+from farm.interchange.entry_files import unreadable
 from farm.interchange.own_entry import is_own, result_of_own
 from farm.interchange.published_entry import result_of_published
 from farm.interchange.terms import Terms
@@ -26,10 +25,9 @@ from farm.job import Engine, Outcome
 from farm.result import Result
 from farm.sources.items import Rejected
 from farm.sources.json_files import json_entries, what_is_broken
-from farm.sources.opening import COMPRESSED, DAMAGED, Meter, brief, open_bytes
+from farm.sources.opening import DAMAGED, Meter, brief, open_bytes
 
 _MOST_BYTES_AT_ONCE = 32 << 20
-_NAMES = "*.json, *.json.gz or *.json.bz2"
 
 
 @dataclass(frozen=True)
@@ -72,19 +70,6 @@ class FileRead:
     answers: list[Answer] | None
 
 
-def entry_files(paths: Iterable[Path]) -> Iterator[Path | Rejected]:
-    """The JSON files of paths, those below directories in the order of their names."""
-    for path in paths:
-        if not path.exists():
-            yield Rejected(str(path), "no such file or directory", "Check the path")
-        elif path.is_dir():
-            yield from _below(path)
-        elif not _is_named_json(path.name):
-            yield Rejected(str(path), "the format is not known", f"Name it {_NAMES}")
-        else:
-            yield path
-
-
 def read_files(paths: Iterable[Path | Rejected], terms: Terms) -> list[FileRead]:
     """What small files hold, in their order."""
     return [
@@ -100,29 +85,7 @@ def read_large(path: Path, terms: Terms) -> Iterator[Answer]:
         for number, entry in enumerate(json_entries(path, Meter()), start=1):
             yield entry if isinstance(entry, Rejected) else _candidate(entry, terms, path, number)
     except OSError as error:
-        yield _unreadable(path, error)
-
-
-def _below(directory: Path) -> Iterator[Path | Rejected]:
-    found = False
-    closed: list[OSError] = []
-    for folder, subfolders, names in os.walk(directory, onerror=closed.append):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        for name in sorted(names):
-            if _is_named_json(name) and not name.startswith(".") and not name.endswith(NOMAD):
-                found = True
-                yield Path(folder, name)
-    for error in closed:
-        yield _unreadable(Path(error.filename), error)
-    if not found and not closed:
-        yield Rejected(str(directory), "no JSON files in it", f"Put {_NAMES} there")
-
-
-def _is_named_json(name: str) -> bool:
-    name = name.lower()
-    for suffix in COMPRESSED:
-        name = name.removesuffix(suffix)
-    return name.endswith(".json")
+        yield unreadable(path, error)
 
 
 def _read_file(path: Path, terms: Terms) -> FileRead:
@@ -137,7 +100,7 @@ def _read_file(path: Path, terms: Terms) -> FileRead:
             n_bytes = path.stat().st_size
             answers = _read_whole(path, terms)
     except OSError as error:
-        answers = [_unreadable(path, error)]
+        answers = [unreadable(path, error)]
     except (ValueError, RecursionError, *DAMAGED) as error:
         answers = [Rejected(str(path), what_is_broken(error, path), "Get the file again")]
     return FileRead(path, n_bytes, answers)
@@ -205,9 +168,3 @@ def digest_in(origin: Mapping[str, Any]) -> str | None:
     """The digest of the entry that a stored result came from; None where it was computed."""
     digest = origin.get("digest")
     return digest if isinstance(digest, str) else None
-
-
-def _unreadable(path: Path, error: OSError) -> Rejected:
-    if error.errno is None:  # said by a decompressor, not by the system
-        return Rejected(str(path), f"damaged: {brief(error)}", "Get the file again")
-    return Rejected(str(path), f"cannot be read: {error.strerror or error}", "Check its permissions")
