@@ -212,6 +212,17 @@ class Store:
         """One field of /rows (see ``layout.ROW_DTYPE``) for all current rows, in order of arrival."""
         return np.asarray(self._rows[name][self._counts])
 
+    def frame(self, kind: str = "pandas", *, crystal: bool = False) -> Any:
+        """The current rows as a ``pandas.DataFrame``, or as a ``polars.DataFrame`` where ``kind`` says so.
+
+        Columns are those of ``frame.COLUMNS``, and with ``crystal`` of ``frame.CRYSTAL_COLUMNS`` and what
+        sources say of the structures. The index, in polars the column ``row``, is what ``spectra`` and the
+        others take. Raises InputError for another kind, MissingProgramError where the package is missing.
+        """
+        from farm.store.frame import frame_of
+
+        return frame_of(self, kind, crystal=crystal)
+
     def texts(self, *columns: str) -> Iterator[tuple[str, ...]]:
         """Some texts (see ``layout.TEXTS``) of all current rows, in order of arrival.
 
