@@ -76,5 +76,5 @@ class StoreFile:
             if self._file.mode != "r":
                 self._file.flush()
         finally:
-            self._datasets.clear()
             self._file.close()
+            self._datasets.clear()
