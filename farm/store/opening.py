@@ -14,6 +14,7 @@ from typing import Any
 import h5py
 
 from farm.errors import StoreError
+from farm.store.shared_file import shared
 from farm.store.store_file import StoreFile
 
 # Readers and the writer hold HDF5's own file lock only while they open the file.
@@ -40,7 +41,7 @@ def open_for_reading(path: Path, *, damaged: bool = False) -> StoreFile:
     flags = h5py.h5f.ACC_RDONLY | h5py.h5f.ACC_SWMR_READ
     try:
         _check_whole(path, signature_only=damaged)
-        file = _patiently(lambda: _open(path, flags, access))
+        file = shared(path, lambda: _patiently(lambda: _open(path, flags, access)))
         # HDF5 drops its lock after opening for a SWMR writer but not for a reader: an idle reader
         # would keep the writer from ever starting.
         fcntl.flock(file.descriptor, fcntl.LOCK_UN)
