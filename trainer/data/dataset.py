@@ -187,17 +187,24 @@ def _hash_rows(rows: Sequence[TrainingRow]) -> str:
 
 
 def load_dataset(store_path: Path, protocol_hash: str | None = None) -> Dataset:
-    """A snapshot of a store, ready to learn from: :func:`choose_rows`, then :func:`choose_ipa_rows`.
+    """A snapshot of a store, ready to learn from: :func:`rows_to_learn`.
 
     Raises StoreError when the store is missing or cannot be read.
     """
     with open_store(store_path) as store:
-        stored = list(store.rows())
-        both = choose_rows(stored, protocol_hash)
-        ipa_hash = Protocol.from_dict(store.protocol(both[0].index)).ipa_hash if both else protocol_hash
-        ipa_only = choose_ipa_rows(stored, ipa_hash, known={row.material_id for row in both})
+        both, ipa_only = rows_to_learn(store, protocol_hash)
         rows = [*_read_rows(store, both, with_rpa=True), *_read_rows(store, ipa_only, with_rpa=False)]
         return build_dataset(rows, store.energies_ev)
+
+
+def rows_to_learn(
+    store: Store, protocol_hash: str | None = None
+) -> tuple[list[StoredRow], list[StoredRow]]:
+    """Those with both rungs by :func:`choose_rows`, those with IPA alone by :func:`choose_ipa_rows`."""
+    stored = list(store.rows())
+    both = choose_rows(stored, protocol_hash)
+    ipa_hash = Protocol.from_dict(store.protocol(both[0].index)).ipa_hash if both else protocol_hash
+    return both, choose_ipa_rows(stored, ipa_hash, known={row.material_id for row in both})
 
 
 def _read_rows(store: Store, chosen: Sequence[StoredRow], *, with_rpa: bool) -> Iterator[TrainingRow]:
