@@ -99,7 +99,7 @@ def _ladder(ladder: list[dict[str, Any]]) -> Table:
         similarity = step["step_similarity"]
         table.add_row(
             f"{step['gmax_mry']}" + (" (IPA)" if step["gmax_mry"] == 0 else ""),
-            str(step["n_g"]),
+            str(step["n_g"] or "-"),  # of an imported step it is not known
             "  ".join(f"{x:.3f}" for x in step["eps_inf"]),
             "  ".join(f"{x:.4f}" for x in similarity) if similarity else "",
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -15,6 +14,7 @@ import click
 from farm.cli.seed_output import print_report, progress
 from farm.cli.seed_rungs import at_rung, check, chooser
 from farm.cli.seed_store import StoreReader
+from farm.cli.stopping import caught_signals
 from farm.console import open_backlog
 from farm.errors import BrokerError, ResourceError, SourceError
 from farm.job import Engine
@@ -82,7 +82,11 @@ def run(
 
     Raises BrokerError, ResourceError and SourceError, each with what is queued by then.
     """
-    with _signals(reading) as caught, progress(reading, report) as show, closing(rows):
+
+    def end_waiting() -> None:
+        reading.stop = True
+
+    with caught_signals(end_waiting) as caught, progress(reading, report) as show, closing(rows):
         try:
             for batch in rows:
                 for take in takers:
@@ -105,25 +109,6 @@ def kept(report: SeedReport, *, dry_run: bool) -> str:
     if dry_run:
         return "nothing was queued"
     return f"{report.n_queued:,} crystals were queued and stay; the same command goes on from there"
-
-
-@contextmanager
-def _signals(reading: Reading) -> Iterator[list[int]]:
-    """The signals that came and ask to stop, between two batches; a second one interrupts at once."""
-    caught: list[int] = []
-
-    def take(number: int, _: object) -> None:
-        if caught:
-            raise KeyboardInterrupt
-        caught.append(number)
-        reading.stop = True
-
-    before = {number: signal.signal(number, take) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
