@@ -1,4 +1,4 @@
-"""docs/spectra.ipynb runs on any store; what is committed of it has its outputs, and no path of a machine."""
+"""docs/spectra.ipynb runs on any store; what is committed of it is whole, and has no path of a machine."""
 
 from __future__ import annotations
 
