@@ -56,16 +56,19 @@ _BLOCK_ROWS = 256
 class Ledger:
     """The ledger of an open store, to add to.
 
-    Made again where it is missing, belongs to another file, or does not say of the last row what the
-    file does.
+    Made again where it is missing, belongs to another file, or says of its last row what the file does not.
     """
 
     def __init__(self, store: Path, file: StoreFile) -> None:
         self._path = ledger_of(store)
         n_rows = committed_rows(file)
-        if not _fits(self._path, file, n_rows):
+        n_known = _rows_that_fit(self._path, file, n_rows)
+        if n_known is None:
             write_ledger(self._path, file)
+            n_known = n_rows
         self._handle = open(self._path, "ab", buffering=0)  # noqa: SIM115 - held until close()
+        if n_known < n_rows:  # a writer was killed between the two
+            self.add(file, n_known, n_rows)
 
     def add(self, file: StoreFile, start: int, stop: int) -> None:
         """Add the rows ``start`` to ``stop - 1``, which the file has; durable when this returns."""
@@ -258,28 +261,40 @@ def _entries(path: Path) -> Iterator[dict[str, Any]]:
             yield msgpack.unpackb(body)
 
 
-def _fits(path: Path, file: StoreFile, n_rows: int) -> bool:
-    """Whether a ledger is of the file, as long, and says of the last row what the file does."""
-    entries = _entries(path)
-    if next(entries, {}).get("file_id") != _file_id(file):
-        return False
+def _rows_that_fit(path: Path, file: StoreFile, n_rows: int) -> int | None:
+    """How many rows a ledger has of a file, and its end cut to those; None: it is not of that file."""
+    if next(_entries(path), {}).get("file_id") != _file_id(file):
+        return None
     starts = _starts(path)
-    if len(starts) != n_rows + 1:
-        return False
-    with open(path, "rb") as handle:
-        handle.seek(starts[-1])
-        return n_rows == 0 or handle.read() == b"".join(map(_entry, _whereabouts(file, n_rows - 1, n_rows)))
+    n_entries = len(starts) - 2
+    if n_entries > n_rows:
+        return None
+    with open(path, "r+b") as handle:
+        handle.truncate(starts[-1])
+        handle.seek(starts[-2])
+        last = handle.read()
+    if n_entries == 0:
+        return 0
+    return (
+        n_entries if last == b"".join(map(_entry, _whereabouts(file, n_entries - 1, n_entries))) else None
+    )
 
 
 def _starts(path: Path) -> list[int]:
-    """Where each entry begins, as their lengths say: a million take a second."""
-    starts, at, size = [], 0, path.stat().st_size
+    """Where each whole entry begins, as their lengths say, and where the last one ends.
+
+    A million take a second. Beyond may be the begin of one whose writer was killed.
+    """
+    starts, size = [0], path.stat().st_size
     with open(path, "rb") as handle:
         while len(head := handle.read(_HEAD.size)) == _HEAD.size:
-            starts.append(at)
-            at += _HEAD.size + _HEAD.unpack(head)[0]
-            handle.seek(at)
-    return starts if at == size else []
+            length = _HEAD.unpack(head)[0]
+            end = starts[-1] + _HEAD.size + length
+            if not length or end > size:
+                break
+            starts.append(end)
+            handle.seek(end)
+    return starts
 
 
 def _file_id(file: StoreFile) -> str:

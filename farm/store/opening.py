@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
-import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,13 +15,12 @@ import h5py
 from farm.errors import StoreError
 from farm.store.shared_file import shared
 from farm.store.store_file import StoreFile
+from farm.store.superblock import check_whole
 
 # Readers and the writer hold HDF5's own file lock only while they open the file.
 OPEN_ATTEMPTS, OPEN_PAUSE_S = 40, 0.05
 # Sleeps of 1, 2, 4, ... ns between them.
 METADATA_READ_ATTEMPTS = 29
-
-SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
 def open_for_reading(path: Path, *, damaged: bool = False) -> StoreFile:
@@ -40,7 +38,7 @@ def open_for_reading(path: Path, *, damaged: bool = False) -> StoreFile:
     _bound_retries(access)
     flags = h5py.h5f.ACC_RDONLY | h5py.h5f.ACC_SWMR_READ
     try:
-        _check_whole(path, signature_only=damaged)
+        check_whole(path, signature_only=damaged)
         file = shared(path, lambda: _patiently(lambda: _open(path, flags, access)))
         # HDF5 drops its lock after opening for a SWMR writer but not for a reader: an idle reader
         # would keep the writer from ever starting.
@@ -57,7 +55,7 @@ def open_for_reading(path: Path, *, damaged: bool = False) -> StoreFile:
 
 def open_for_writing(path: Path) -> StoreFile:
     """Open to append with SWMR. Raises OSError where HDF5 refuses, as after a writer was killed."""
-    _check_whole(path)
+    check_whole(path)
     access = _file_access()
     # Opened first and switched to SWMR later, a file killed in between could not even be read.
     flags = h5py.h5f.ACC_RDWR | h5py.h5f.ACC_SWMR_WRITE
@@ -89,25 +87,6 @@ def _bound_retries(access: Any) -> None:
     if set_attempts is not None:
         set_attempts.argtypes = (ctypes.c_int64, ctypes.c_uint)
         set_attempts(access.id, METADATA_READ_ATTEMPTS)
-
-
-def _check_whole(path: Path, *, signature_only: bool = False) -> None:
-    """Raise OSError unless the file has HDF5's signature and, closed in order, is as long as it says.
-
-    SWMR reads zeros behind the end of a file that was cut off. Superblock of version 2 and 3: byte 8
-    the version, byte 11 not 0 while a writer has the file (or was killed with it), bytes 28 to 35
-    the end of the file (HDF5 File Format Specification, II.A).
-    """
-    with open(path, "rb") as file:
-        start = file.read(48)
-    if not start.startswith(SIGNATURE):
-        raise OSError("it is not an HDF5 file")
-    if signature_only or len(start) < 48 or start[8] not in (2, 3) or start[11]:
-        return
-    (end,) = struct.unpack_from("<Q", start, 28)
-    size = path.stat().st_size
-    if size < end:
-        raise OSError(f"it is cut off: {size} of {end} bytes")
 
 
 def _patiently(opening: Callable[[], StoreFile]) -> StoreFile:

@@ -58,6 +58,7 @@ class Ownership:
         self._path = path.with_name(path.name + ".owner")
         self._note = Note(socket.gethostname(), os.getpid(), kernel_id(), secrets.token_hex(8))
         self._released = threading.Event()
+        self._follows_killed = False
         self._lock = _kernel_lock(path)
         try:
             self._take(path)
@@ -70,6 +71,11 @@ class Ownership:
     def is_released(self) -> bool:
         """Whether it was given back."""
         return self._released.is_set()
+
+    @property
+    def follows_killed(self) -> bool:
+        """Whether the owner before was killed on this kernel: all that it wrote is there to be read."""
+        return self._follows_killed
 
     def check(self) -> None:
         """Raise StoreLockedError if another host has taken over meanwhile."""
@@ -93,6 +99,7 @@ class Ownership:
     def _take(self, store: Path) -> None:
         found = read_note(self._path)
         gone = found is not None and found.boot == self._note.boot  # the kernel's lock says so
+        self._follows_killed = gone
         if found is not None and not gone:
             self._watch(store, found)
         mine = self._path.with_name(f"{self._path.name}.{self._note.token}")

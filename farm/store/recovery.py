@@ -1,9 +1,11 @@
-"""After a crash, or an older layout: the valid rows copied into a new file that takes the old one's place.
+"""After a crash, or an older layout: a file that can be appended to again.
 
-A writer killed with the file open leaves it marked as open for writing, and HDF5 refuses to append.
-Clearing the mark in place can cut off data; a copy cannot. Nor can a file get the datasets of a newer
-layout while readers have it open with SWMR; a copy has them from the start. The old file stays where it
-is until the copy is complete, and readers that have it open go on reading it.
+A writer killed with the file open leaves it marked as open for writing, and HDF5 refuses to append. Where
+the system has run on since, all that it wrote is there, and SWMR has linked only what is complete: the mark
+is taken away, and the newest rows are verified. After a power cut pages may be missing, and of a file that
+was damaged anything: then the valid rows are copied into a new one that takes the old one's place, each
+verified. So they are for a newer layout. The old file stays where it is until the copy is complete, and
+readers that have it open go on reading it.
 """
 
 from __future__ import annotations
@@ -30,9 +32,13 @@ from farm.store.opening import open_for_reading, open_for_writing
 from farm.store.packing import is_packed
 from farm.store.record import Record
 from farm.store.store_file import StoreFile
+from farm.store.superblock import is_left_open, mark_closed
 from farm.store.tables import committed_rows
 
 log = logging.getLogger(__name__)
+
+# More than are written between two forced writes to disk.
+_NEWEST_ROWS = 128
 
 
 @dataclass(frozen=True)
@@ -54,12 +60,17 @@ class Recovery:
         return len(self.damaged)
 
 
-def open_for_appending(path: Path) -> StoreFile:
+def open_for_appending(path: Path, *, in_place: bool = False) -> StoreFile:
     """Open with SWMR from the first moment, in the newest layout.
 
     Recovers the file if its last writer was killed. Raises StoreError if it is no store, or locked.
+
+    in_place: the system has run on since that; a copy is then made only if the newest rows are damaged
     """
-    file = _open_or_recover(path)
+    if in_place and is_left_open(path):
+        file = _gone_on(path) or _recovered(path, "a writer that was killed left damage")
+    else:
+        file = _open_or_recover(path)
     try:
         check_layout(path, file)
         version = layout_version(file)
@@ -77,6 +88,26 @@ def open_for_appending(path: Path) -> StoreFile:
         return open_for_writing(path)
 
 
+def _gone_on(path: Path) -> StoreFile | None:
+    """The file of a writer that was killed, its newest rows verified; None if there is more to it."""
+    try:
+        mark_closed(path)
+        file = open_for_writing(path)
+    except (OSError, RuntimeError):
+        return None
+    try:
+        check_layout(path, file)
+        n_rows = committed_rows(file)
+        newest = (sound_record(file, row) for row in range(max(n_rows - _NEWEST_ROWS, 0), n_rows))
+        if all(isinstance(record, Record) for record in newest):
+            log.info("%s: taken over from a writer that was killed, with %d rows", path, n_rows)
+            return file
+    except (StoreError, OSError, RuntimeError, KeyError, ValueError) as error:
+        log.warning("%s: cannot be gone on with: %s", path, error)
+    file.close()
+    return None
+
+
 def _open_or_recover(path: Path) -> StoreFile:
     try:
         return open_for_writing(path)
@@ -85,17 +116,21 @@ def _open_or_recover(path: Path) -> StoreFile:
             f"{path}: another program keeps it open", fix="Close it, or let it open the file with SWMR"
         ) from error
     except (OSError, RuntimeError) as refused:
-        try:
-            done = recover(path)
-        except StoreError as error:
-            raise StoreError(
-                f"{path}: not a store that can be read ({refused})",
-                fix="Move the file aside; the spool and a fresh store will take its place",
-            ) from error
-        level = logging.ERROR if done.n_damaged else logging.WARNING
-        log.log(level, "%s: recovered %d rows, %d damaged", path, done.n_rows, done.n_damaged)
-        with hdf5_errors(path, "opening the recovered store"):
-            return open_for_writing(path)
+        return _recovered(path, str(refused))
+
+
+def _recovered(path: Path, why: str) -> StoreFile:
+    try:
+        done = recover(path)
+    except StoreError as error:
+        raise StoreError(
+            f"{path}: not a store that can be read ({why})",
+            fix="Move the file aside; the spool and a fresh store will take its place",
+        ) from error
+    level = logging.ERROR if done.n_damaged else logging.WARNING
+    log.log(level, "%s: recovered %d rows, %d damaged", path, done.n_rows, done.n_damaged)
+    with hdf5_errors(path, "opening the recovered store"):
+        return open_for_writing(path)
 
 
 def recover(path: Path, *, on_rows: Callable[[int], None] | None = None) -> Recovery:

@@ -175,7 +175,7 @@ class StoreWriter:
             self._owner.release()
 
     def _open(self) -> None:
-        self._file = file = open_for_appending(self.path)
+        self._file = file = open_for_appending(self.path, in_place=self._owner.follows_killed)
         with hdf5_errors(self.path, "opening the store"):
             self._energies_ev = file["energies_ev"][:]
             self._ledger = Ledger(self.path, file)

@@ -5,6 +5,7 @@ import random
 import time
 from pathlib import Path
 
+import h5py
 import pytest
 from store_samples import (
     NOTHING_NEW,
@@ -22,6 +23,7 @@ from store_samples import (
 from farm.errors import StoreError
 from farm.store import StoreWriter, open_store
 from farm.store.layout import layout_version
+from farm.store.ledger import salvage
 from farm.store.opening import open_for_reading
 
 N_KILLS = 30
@@ -63,10 +65,13 @@ def kill_at_random(processes, path, first: int, wait_s: float) -> int:
     return max([first - 1, *acknowledged])
 
 
-def test_kill_9_of_the_writer_loses_and_spoils_nothing(processes, path):
+@pytest.mark.parametrize("way", ["in place", "by copy"])
+def test_kill_9_of_the_writer_loses_and_spoils_nothing(processes, path, way):
     chance = random.Random(20)  # noqa: S311 - reproducible, not secret
     last, first = -1, 0
     for _ in range(N_KILLS):
+        if way == "by copy":  # as when the system has started anew since
+            path.with_name("spectra.h5.owner").unlink(missing_ok=True)
         last = kill_at_random(processes, path, first, chance.uniform(0.0, 0.25))
         first = last + 1
     with StoreWriter(path) as writer:
@@ -82,6 +87,31 @@ def test_kill_9_of_the_writer_loses_and_spoils_nothing(processes, path):
             number = int(row.material_id.removeprefix("crystal-"))
             assert store.result(row.index).pack() == make_result(number, n_steps=1 + number % 4).pack()
         assert inconsistencies(store) == []
+
+
+def test_what_a_killed_writer_left_is_taken_over_without_a_copy(processes, path, caplog):
+    caplog.set_level("INFO")
+    append_between(str(path), 0, 10)
+    inode = path.stat().st_ino
+    mark_as_open_for_writing(processes, path, 10)
+    with pytest.raises(OSError, match="already open for write"):
+        h5py.File(path, "r+")
+    with open_store(path) as reader:
+        with open(path, "rb") as file:
+            assert file.read(12)[11] != 0
+        append_elsewhere = processes.Process(target=append_between, args=(str(path), 20, 23))
+        append_elsewhere.start()
+        append_elsewhere.join()
+        assert append_elsewhere.exitcode == 0
+        assert path.stat().st_ino == inode
+        assert reader.refresh() == 14
+        assert reader.result(13).pack() == make_result(22, n_steps=3).pack()
+    with StoreWriter(path) as writer:
+        assert writer.n_rows == 14
+        assert writer.append(make_result(30))
+    with h5py.File(path, "r+") as file:
+        assert file["committed"][0] == 15
+    assert [record is not None for record in salvage(path).records] == [True] * 15
 
 
 def test_a_reader_sees_a_consistent_store_while_it_is_written(processes, path):
