@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +20,8 @@ from farm.result import LadderStep, Result, StageUsage
 from farm.rung import Rung
 from farm.spectrum import FloatArray
 from farm.store.bands import decode_bands, read_bands
-from farm.store.gathering import gather, n_distinct, read_table
+from farm.store.gathering import gather, read_table
 from farm.store.layout import (
-    ROW_DTYPE,
     TEXTS,
     check_layout,
     growing,
@@ -34,9 +32,9 @@ from farm.store.layout import (
 from farm.store.opening import open_for_reading
 from farm.store.record import Key, decode, decode_ladder, key_of
 from farm.store.row import StoreCounts, StoredRow, stored_row
+from farm.store.row_table import Conditions, RowTable
 from farm.store.tables import committed_rows, is_sound, read_columns, read_record, read_texts
 
-_KEY = ("material_id", "protocol_hash", "engine")
 # Rows whose texts are read at once: some 10 MB.
 TEXT_BLOCK_ROWS = 4096
 
@@ -51,11 +49,7 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
-        self._rows: NDArray[np.void] = np.zeros(0, dtype=ROW_DTYPE)
-        # Of each row, whether it is current.
-        self._counts: NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
-        # Of older layouts, which do not say what a row replaces: the row of each key.
-        self._newest: dict[tuple[bytes, bytes, bytes], int] = {}
+        self._table = RowTable()
         self._open()
 
     def __enter__(self) -> Store:
@@ -73,7 +67,7 @@ class Store:
     @property
     def n_rows(self) -> int:
         """Rows of this view, superseded ones included: grows with every result, never shrinks."""
-        return int(self._rows.size)
+        return len(self._table)
 
     def refresh(self) -> int:
         """Take in what was committed meanwhile; the number of rows. Indices stay valid.
@@ -84,7 +78,7 @@ class Store:
             status = self.path.stat()
             if (status.st_dev, status.st_ino) != self._identity:  # a recovered copy took its place
                 self.close()
-                self._rows, self._counts, self._newest = self._rows[:0], self._counts[:0], {}
+                self._table = RowTable()
                 self._open()
             else:
                 self._load()
@@ -92,13 +86,11 @@ class Store:
 
     def counts(self) -> StoreCounts:
         """How much there is; for `farm status`."""
-        counts = (int((self._rows[name] & self._counts).sum()) for name in ("has_ipa", "has_rpa"))
-        return StoreCounts(n_distinct(self._rows["material_id"][self._counts]), *counts)
+        return self._table.store_counts()
 
     def keys(self) -> set[Key]:
         """Every (material id, protocol hash, engine) held, whatever its outcome."""
-        columns = (self.column(name).tolist() for name in _KEY)
-        return {(m.decode(), p.decode(), e.decode()) for m, p, e in zip(*columns, strict=True)}
+        return self._table.keys()
 
     def held_job_ids(self) -> set[str]:
         """The jobs that are answered, whatever the outcome."""
@@ -106,15 +98,11 @@ class Store:
 
     def failed_job_ids(self) -> set[str]:
         """Of these the ones that have failed: they brought nothing that is of use to another."""
-        return {make_job_id(*key_of(self._rows[i])) for i in self.select(outcome=Outcome.FAILED)}
+        return {make_job_id(*key_of(self._table.rows[i])) for i in self.select(outcome=Outcome.FAILED)}
 
     def snapshot_hash(self) -> str:
         """SHA-256 over the current rows' keys and checksums: equal views give equal hashes."""
-        digest = hashlib.sha256(self._energies_ev.tobytes())
-        columns = (self.column(name).tolist() for name in (*_KEY, "crc32"))
-        for *key, crc32 in sorted(zip(*columns, strict=True)):
-            digest.update(b"\0".join((*key, str(crc32).encode())) + b"\n")
-        return digest.hexdigest()
+        return self._table.content_hash(self._energies_ev.tobytes())
 
     @property
     def energies_ev(self) -> FloatArray:
@@ -124,49 +112,25 @@ class Store:
     def rows(self, *, superseded: bool = False) -> Iterator[StoredRow]:
         """The current rows in order of arrival; with ``superseded`` also those a retry replaced."""
         indices = range(self.n_rows) if superseded else self.indices().tolist()
-        return (stored_row(i, self._rows[i]) for i in indices)
+        return (stored_row(i, self._table.rows[i]) for i in indices)
 
     def indices(self) -> NDArray[np.int64]:
         """The current rows in order of arrival, as ``spectra``, ``result`` and the others take them."""
-        return np.flatnonzero(self._counts)
+        return self._table.indices()
 
-    def select(
-        self,
-        *,
-        material_id: str | None = None,
-        protocol_hash: str | None = None,
-        engine: Engine | None = None,
-        outcome: Outcome | None = None,
-        has_ipa: bool | None = None,
-        has_rpa: bool | None = None,
-        max_atoms: int | None = None,
-    ) -> NDArray[np.int64]:
+    def select(self, **conditions: Unpack[Conditions]) -> NDArray[np.int64]:
         """The current rows that fulfil all conditions given, in order of arrival.
 
         A million rows take some ten milliseconds a condition. For others compare :meth:`column` arrays.
         """
-        chosen = self._counts.copy()
-        for name, wanted in (
-            ("material_id", material_id),
-            ("protocol_hash", protocol_hash),
-            ("engine", engine),
-            ("outcome", outcome),
-        ):
-            if wanted is not None:
-                chosen &= self._rows[name] == str(wanted).encode()
-        for name, flag in (("has_ipa", has_ipa), ("has_rpa", has_rpa)):
-            if flag is not None:
-                chosen &= self._rows[name] == flag
-        if max_atoms is not None:
-            chosen &= self._rows["n_atoms"] <= max_atoms
-        return np.flatnonzero(chosen)
+        return self._table.select(**conditions)
 
     def row(
         self, material_id: str, protocol_hash: str | None = None, engine: Engine | None = None
     ) -> StoredRow | None:
         """The newest row of a material, under one protocol and engine if given; None: not held."""
         found = self.select(material_id=material_id, protocol_hash=protocol_hash, engine=engine)
-        return stored_row(int(found[-1]), self._rows[found[-1]]) if found.size else None
+        return stored_row(int(found[-1]), self._table.rows[found[-1]]) if found.size else None
 
     def spectra(self, indices: Sequence[int]) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:
         """IPA and RPA spectra of rows that have both.
@@ -210,7 +174,7 @@ class Store:
 
     def column(self, name: str) -> NDArray[Any]:
         """One field of /rows (see ``layout.ROW_DTYPE``) for all current rows, in order of arrival."""
-        return np.asarray(self._rows[name][self._counts])
+        return self._table.column(name)
 
     def frame(self, kind: str = "pandas", *, crystal: bool = False) -> Any:
         """The current rows as a ``pandas.DataFrame``, or as a ``polars.DataFrame`` where ``kind`` says so.
@@ -232,9 +196,8 @@ class Store:
         for start in range(0, self.n_rows, TEXT_BLOCK_ROWS):
             stop = min(start + TEXT_BLOCK_ROWS, self.n_rows)
             with hdf5_errors(self.path, f"reading texts of rows {start} to {stop - 1}"):
-                texts = zip(
-                    read_columns(self._file, start, stop, wanted), self._counts[start:stop], strict=True
-                )
+                rows = read_columns(self._file, start, stop, wanted)
+                texts = zip(rows, self._table.counts[start:stop], strict=True)
                 block = [tuple(text.decode() for text in row) for row, counts in texts if counts]
             yield from block
 
@@ -242,7 +205,7 @@ class Store:
         """Every rung of a row's local-field ladder."""
         self._at(index)
         with hdf5_errors(self.path, f"reading the ladder of row {index}"):
-            record = read_record(self._file, index, self._rows[index : index + 1])
+            record = read_record(self._file, index, self._table.rows[index : index + 1])
             return decode_ladder(record.steps, record.step_eps)
 
     def band_structure(self, index: int) -> BandStructure | None:
@@ -258,7 +221,7 @@ class Store:
         """The whole result of a row, as it was appended; its checksum is verified."""
         self._at(index)
         with hdf5_errors(self.path, f"reading row {index}"):
-            record = read_record(self._file, index, self._rows[index : index + 1])
+            record = read_record(self._file, index, self._table.rows[index : index + 1])
             if not is_sound(self._file, index, record):
                 raise ValueError("its checksum does not fit")
             return decode(record)
@@ -288,24 +251,12 @@ class Store:
         fresh = in_newest_form(read_table(self._file["rows"], start, n_rows))
         if fresh.size != n_rows - start:
             raise ValueError(f"{n_rows} rows are committed, {start + fresh.size} are there")
-        if repeats_ends(self._file):
-            fresh["replaces"] = self._replaced_by(fresh, start)
-        self._rows = np.concatenate([self._rows, fresh]) if start else fresh
-        self._counts = np.concatenate([self._counts, np.ones(fresh.size, dtype=np.bool_)])
-        self._counts[fresh["replaces"][fresh["replaces"] >= 0]] = False
-
-    def _replaced_by(self, rows: NDArray[np.void], start: int) -> list[int]:
-        """What an older layout does not say: the row that each of ``rows``, from ``start`` on, replaces."""
-        replaced = []
-        for index, key in enumerate(zip(*(rows[name].tolist() for name in _KEY), strict=True), start=start):
-            replaced.append(self._newest.get(key, -1))
-            self._newest[key] = index
-        return replaced
+        self._table.add(fresh, says_replaced=not repeats_ends(self._file))
 
     def _at(self, index: int) -> Any:
         if not 0 <= index < self.n_rows:
             raise StoreError(f"{self.path}: no row {index}", fix=f"It holds rows 0 to {self.n_rows - 1}")
-        return self._rows[index]
+        return self._table.rows[index]
 
     def _text(self, index: int, column: str) -> str:
         self._at(index)
@@ -326,7 +277,7 @@ class Store:
         wanted = np.asarray(indices, dtype=np.int64)
         for index in wanted[(wanted < 0) | (wanted >= self.n_rows)]:
             self._at(int(index))
-        for index in wanted[~self._rows[f"has_{rung}"][wanted]]:
+        for index in wanted[~self._table.rows[f"has_{rung}"][wanted]]:
             raise StoreError(
                 f"{self.path}: row {index} has no {rung.upper()} spectrum",
                 fix=f"Ask only for rows whose has_{rung} is true",

@@ -52,6 +52,16 @@ def _held(index: int, row: np.void) -> _Held:
     return _Held(index, outcome, int(row["crc32"]), bool(row["has_ipa"]), bool(row["has_rpa"]))
 
 
+def _packed(result: Result) -> bytes:
+    try:
+        return result.pack()
+    except (OverflowError, TypeError, ValueError) as error:
+        name = result.crystal.material_id
+        raise ResultRefusedError(
+            f"{name}: it cannot be sent: {error}", fix="Keep integers within 64 bits"
+        ) from error
+
+
 class StoreWriter:
     """Appends results to the store at ``path``, which is made with the first of them.
 
@@ -116,7 +126,7 @@ class StoreWriter:
         self._check_usable(result)
         if not self._is_news(record):
             return False
-        spooled = self._spool.put(result.pack(), f"{time.time_ns():020d}-{os.getpid()}")
+        spooled = self._spool.put(_packed(result), f"{time.time_ns():020d}-{os.getpid()}")
         self._store([record], result.energies_ev)
         spooled.unlink()
         return True

@@ -135,7 +135,7 @@ def test_an_empty_store_has_the_same_columns(path):
         writer.append(make_result(0))
     with open_store(path) as store:
         kinds = store.frame(crystal=True).dtypes
-        store._counts[:] = False
+        store._table.counts[:] = False
         empty = store.frame(crystal=True)
     assert empty.empty
     known = [*COLUMNS, *CRYSTAL_COLUMNS]

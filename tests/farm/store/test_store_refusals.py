@@ -1,13 +1,14 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import pytest
 from store_samples import make_result
 
-from farm.errors import StoreError, StoreLockedError
+from farm.errors import ResultRefusedError, StoreError, StoreLockedError
 from farm.store import StoreWriter, open_store
 from farm.store.layout import LIBRARY_BOUNDS
 
@@ -122,3 +123,12 @@ def test_reading_the_store_needs_no_heavy_package(path):
         [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
     )
     assert done.stdout.split("\n")[:2] == ["3", "set()"]
+
+
+def test_an_integer_that_cannot_be_sent_is_refused_by_name(path):
+    result = make_result(0)
+    odd = replace(result, crystal=replace(result.crystal, properties={"huge": 2**70}))
+    with StoreWriter(path) as writer:
+        with pytest.raises(ResultRefusedError, match="crystal-0: it cannot be sent"):
+            writer.append(odd)
+        assert writer.append(result)
