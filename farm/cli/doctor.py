@@ -19,7 +19,7 @@ _ABSENT = {True: ("not ok", "red"), False: ("optional", "yellow")}
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @click.pass_context
 def doctor(ctx: click.Context, with_run: bool, as_json: bool) -> int:
-    """Check programs, pseudopotentials, Redis, GPU and disk.
+    """Check programs, pseudopotentials, Redis, GPU, disk and store.
 
     With --run, the cheapest bundled crystal goes through pw.x and the response solver at a coarse
     setting, and through yambo where that is installed. Exit code 1 when something the farm needs is

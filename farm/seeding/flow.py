@@ -8,9 +8,9 @@ from functools import partial
 
 from farm.crystal import Crystal
 from farm.job import Job, JobState
+from farm.processes import map_batches
 from farm.rung import Rung
 from farm.seeding.appraisal import Terms, Unpriced, appraise
-from farm.processes import map_batches
 from farm.seeding.queueing import Queued, Queueing
 from farm.seeding.rungs import Rungs, Settled, settle
 from farm.sources import Rejected, Sieve, Skipped, Unparsed

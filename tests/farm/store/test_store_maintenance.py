@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import h5py
 import numpy as np
 import pytest
-from store_samples import append_between, damage_chunk, make_result
+from store_samples import NOTHING_NEW, append_between, damage_chunk, make_older, make_result
 
 from farm.errors import StoreError, StoreLockedError
 from farm.job import Outcome
@@ -213,3 +213,23 @@ def test_a_file_that_is_cut_off_says_so_and_how_much_is_left(run, retried):
     assert told["rows"] + len(told["lost"]) == 6
     assert told["rows"] >= 5
     assert run("store", "verify")[0] == 0
+
+
+def store_check(run) -> dict:
+    checks = json.loads(run("doctor", "--json")[1])
+    return next(check for check in checks if check["name"] == "store")
+
+
+def test_doctor_tells_of_the_store(run, path):
+    assert (store_check(run)["ok"], "no results yet" in store_check(run)["detail"]) == (True, True)
+    fill(path, make_result(1, **NOTHING_NEW), make_result(2, **NOTHING_NEW))
+    assert store_check(run)["detail"].startswith("2 materials, 0.1 MB")
+    (spool_of(path) / "1.unreadable").write_bytes(b"?")
+    told = store_check(run)
+    assert (told["ok"], told["required"], "1 files in its spool" in told["detail"]) == (False, False, True)
+    (spool_of(path) / "1.unreadable").unlink()
+    make_older(path, 3)
+    assert "layout 3, the next writer makes 4 of it" in store_check(run)["detail"]
+    path.write_bytes(b"no HDF5")
+    told = store_check(run)
+    assert (told["ok"], told["fix"]) == (False, "`farm store verify`, then `repair`")
