@@ -38,10 +38,10 @@ from farm.backlog import Backlog
 from farm.broker import broker_url, connect
 from farm.crystal import Crystal
 from farm.job import Job
+from farm.processes import BATCH
 from farm.protocol import PRESETS
 from farm.seeding import Queueing, Terms
 from farm.seeding.appraisal import appraise
-from farm.processes import BATCH
 from farm.settings import load_settings
 from farm.sources import Filters, cut_source, parse
 

@@ -20,11 +20,11 @@ from farm.cost_model import CostModel, model_key
 from farm.crystal import Crystal
 from farm.errors import CheckpointError
 from farm.job import Job, JobState, Outcome, make_job_id
+from farm.processes import ALONE, BATCH
 from farm.protocol import PRESETS
 from farm.result import Result
 from farm.rung import Rung, RungChoice, RungChooser
 from farm.seeding import Queued, Queueing, Rungs, Terms, seed_rows
-from farm.processes import ALONE, BATCH
 from farm.settings import Settings
 from farm.sources import Filters, Skipped, cut_source, read_source
 from farm.stage import Stage

@@ -20,9 +20,9 @@ from farm.cost_model import CostModel, model_key
 from farm.crystal import Crystal
 from farm.errors import ResourceError
 from farm.job import JobState
+from farm.processes import ALONE, BATCH, map_batches
 from farm.protocol import PRESETS
 from farm.seeding import Queued, Queueing, SeedDocument, SeedReport, Terms, seed_rows
-from farm.processes import ALONE, BATCH, map_batches
 from farm.seeding.report import place_in_queue
 from farm.sources import Filters, Rejected, Skipped, Unparsed, cut_source, read_source
 from farm.stage import Stage
