@@ -20,7 +20,7 @@ from farm.result import LadderStep, Result, StageUsage
 from farm.rung import Rung
 from farm.spectrum import FloatArray
 from farm.store.bands import decode_bands, read_bands
-from farm.store.gathering import gather, read_table
+from farm.store.gathering import gather, gather_complex, read_table
 from farm.store.layout import (
     TEXTS,
     check_layout,
@@ -150,7 +150,9 @@ class Store:
 
     def eps_imag(self, rung: Rung, indices: Sequence[int]) -> NDArray[np.float32]:
         """Im eps alone, float32 ``[row, direction, energy]``: half of what is to be read for both parts."""
-        return self._part(rung, "imag", indices)
+        wanted = self._having(rung, indices)
+        with hdf5_errors(self.path, f"reading {rung.upper()} spectra"):
+            return gather(self._file[f"{rung}/eps_imag"], wanted)
 
     def crystal(self, index: int) -> Crystal:
         """The crystal of a row."""
@@ -269,11 +271,13 @@ class Store:
             return json.loads(text)
 
     def _spectra(self, rung: Rung, indices: Sequence[int]) -> NDArray[np.complex64]:
-        eps = np.empty((len(indices), 3, self._energies_ev.size), dtype=np.complex64)
-        eps.real, eps.imag = (self._part(rung, part, indices) for part in ("real", "imag"))
-        return eps
+        wanted = self._having(rung, indices)
+        with hdf5_errors(self.path, f"reading {rung.upper()} spectra"):
+            real, imag = (self._file[f"{rung}/eps_{part}"] for part in ("real", "imag"))
+            return gather_complex(real, imag, wanted)
 
-    def _part(self, rung: Rung, part: str, indices: Sequence[int]) -> NDArray[np.float32]:
+    def _having(self, rung: Rung, indices: Sequence[int]) -> NDArray[np.int64]:
+        """The same rows. Raises StoreError naming the first that is not there or lacks the rung."""
         wanted = np.asarray(indices, dtype=np.int64)
         for index in wanted[(wanted < 0) | (wanted >= self.n_rows)]:
             self._at(int(index))
@@ -282,8 +286,7 @@ class Store:
                 f"{self.path}: row {index} has no {rung.upper()} spectrum",
                 fix=f"Ask only for rows whose has_{rung} is true",
             )
-        with hdf5_errors(self.path, f"reading {rung.upper()} spectra"):
-            return gather(self._file[f"{rung}/eps_{part}"], wanted)
+        return wanted
 
 
 def open_store(path: Path) -> Store:
