@@ -109,7 +109,7 @@ def kills(directory: Path, n_trials: int, chance: random.Random) -> Tally:
     """kill -9 at random moments, of opening, appending, recovering; one store through all of it."""
     path, acknowledged, tally = directory / "spectra.h5", 0, Tally()
     for _ in range(n_trials):
-        acknowledged = max(acknowledged, run_writer(path, acknowledged, chance.uniform(0.0, 0.3)))
+        acknowledged = max(acknowledged, run_writer(path, acknowledged, chance.uniform(0.0, 0.8)))
         tally.trials += 1
     StoreWriter(path).close()
     tally.count(path, acknowledged)

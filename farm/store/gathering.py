@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from farm.store.packing import is_packed, spectra_of
+from farm.store.packing import spectra_of
 
 # Chunks that a thread takes at once; fewer are not worth a thread.
 _BLOCK = 32
 # More of them wait for each other at HDF5's lock.
 _MOST_THREADS = 8
 _LONG_TABLE_CHUNKS = 64
-_FLOAT32_BYTES = 4
 
 
 def read_table(dataset: Any, start: int, stop: int) -> NDArray[np.void]:
@@ -41,55 +40,39 @@ def read_table(dataset: Any, start: int, stop: int) -> NDArray[np.void]:
 
 def gather(dataset: Any, wanted: NDArray[np.int64]) -> NDArray[np.float32]:
     """Spectra of the rows ``wanted``, in their order: float32 ``[row, direction, energy]``."""
-    if not _is_one_chunk_a_row(dataset):
-        return spectra_of(dataset, _in_runs(dataset, wanted))
-    rows = np.empty((wanted.size, *dataset.shape[1:]), dtype=dataset.dtype)
-    _inflate(dataset, wanted, _bytes_of(rows))
-    return spectra_of(dataset, rows)
-
-
-def gather_complex(real: Any, imag: Any, wanted: NDArray[np.int64]) -> NDArray[np.complex64]:
-    """Both parts of the rows ``wanted``, in their order: complex64 ``[row, direction, energy]``."""
-    eps = np.empty((wanted.size, *real.shape[1:]), dtype=np.complex64)
-    parts = eps.view(np.float32).reshape(*eps.shape, 2)
-    for part, dataset in enumerate((real, imag)):
-        if _is_one_chunk_a_row(dataset) and not is_packed(dataset):
-            # Right into its place: a copy of all that would take a quarter of the time.
-            _inflate(
-                dataset, wanted, _bytes_of(eps)[:, :, part * _FLOAT32_BYTES : (part + 1) * _FLOAT32_BYTES]
-            )
-        else:
-            parts[..., part] = gather(dataset, wanted)
+    eps = np.empty((wanted.size, *dataset.shape[1:]), dtype=np.float32)
+    gather_into(eps, dataset, wanted)
     return eps
 
 
-def _bytes_of(rows: NDArray[Any]) -> NDArray[np.uint8]:
-    """A view of an array: ``[row, number, byte]``."""
-    return rows.view(np.uint8).reshape(len(rows), math.prod(rows.shape[1:]), rows.dtype.itemsize)
+def gather_into(eps: NDArray[np.float32], dataset: Any, wanted: NDArray[np.int64]) -> None:
+    """The same into ``eps``, which may be the real or the imaginary part of an array."""
+    if dataset.compression == "gzip" and dataset.shuffle and dataset.chunks[0] == 1:
+        _inflate_into(eps, dataset, wanted)
+    elif wanted.size:
+        eps[...] = spectra_of(dataset, _in_runs(dataset, wanted))
 
 
-def _is_one_chunk_a_row(dataset: Any) -> bool:
-    return bool(dataset.compression == "gzip" and dataset.shuffle and dataset.chunks[0] == 1)
+def _inflate_into(eps: NDArray[np.float32], dataset: Any, wanted: NDArray[np.int64]) -> None:
+    """Rows of a dataset of one compressed chunk a row, on all cores.
 
-
-def _inflate(dataset: Any, wanted: NDArray[np.int64], numbers: NDArray[np.uint8]) -> None:
-    """Rows of a dataset of one compressed chunk a row into ``numbers[row, number, byte]``, on all cores.
-
-    HDF5 has one lock for everything and inflates within it; here only the reading is.
+    HDF5 has one lock for everything and inflates within it; here only the reading is. Each row is finished
+    while it is in the processor's cache.
     """
-    n_bytes = numbers.shape[-1]
+    shape, dtype = dataset.shape[1:], dataset.dtype
 
     def fill(start: int) -> None:
+        numbers = np.empty((math.prod(shape), dtype.itemsize), dtype=np.uint8)
         for place in range(start, min(start + _BLOCK, wanted.size)):
             skipped, chunk = dataset.id.read_direct_chunk((int(wanted[place]), 0, 0))
             if skipped:  # a filter that did not help was left out
-                row = np.ascontiguousarray(dataset[int(wanted[place])])
-                numbers[place] = row.view(np.uint8).reshape(-1, n_bytes)
+                eps[place] = spectra_of(dataset, dataset[int(wanted[place])])
                 continue
             # HDF5's shuffle puts the first bytes of all numbers first, then the second ones...
-            planes = np.frombuffer(zlib.decompress(chunk), dtype=np.uint8).reshape(n_bytes, -1)
+            planes = np.frombuffer(zlib.decompress(chunk), dtype=np.uint8).reshape(dtype.itemsize, -1)
             for byte, plane in enumerate(planes):
-                numbers[place, :, byte] = plane
+                numbers[:, byte] = plane
+            eps[place] = spectra_of(dataset, numbers.view(dtype).reshape(shape))
 
     starts = range(0, wanted.size, _BLOCK)
     n_threads = min(len(os.sched_getaffinity(0)), len(starts), _MOST_THREADS)
@@ -106,8 +89,6 @@ def _inflate(dataset: Any, wanted: NDArray[np.int64], numbers: NDArray[np.uint8]
 
 def _in_runs(dataset: Any, wanted: NDArray[np.int64]) -> NDArray[Any]:
     """Rows read as the longest runs there are: HDF5's own point lists are slow."""
-    if not wanted.size:
-        return np.empty((0, *dataset.shape[1:]), dtype=dataset.dtype)
     unique, inverse = np.unique(wanted, return_inverse=True)
     runs = np.split(unique, np.flatnonzero(np.diff(unique) > 1) + 1)
     read = np.concatenate([dataset[int(run[0]) : int(run[-1]) + 1] for run in runs])

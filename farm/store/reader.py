@@ -20,7 +20,7 @@ from farm.result import LadderStep, Result, StageUsage
 from farm.rung import Rung
 from farm.spectrum import FloatArray
 from farm.store.bands import decode_bands, read_bands
-from farm.store.gathering import gather, gather_complex, read_table
+from farm.store.gathering import gather, gather_into, read_table
 from farm.store.layout import (
     TEXTS,
     check_layout,
@@ -273,8 +273,10 @@ class Store:
     def _spectra(self, rung: Rung, indices: Sequence[int]) -> NDArray[np.complex64]:
         wanted = self._having(rung, indices)
         with hdf5_errors(self.path, f"reading {rung.upper()} spectra"):
-            real, imag = (self._file[f"{rung}/eps_{part}"] for part in ("real", "imag"))
-            return gather_complex(real, imag, wanted)
+            eps = np.empty((wanted.size, 3, self._energies_ev.size), dtype=np.complex64)
+            gather_into(eps.real, self._file[f"{rung}/eps_real"], wanted)
+            gather_into(eps.imag, self._file[f"{rung}/eps_imag"], wanted)
+            return eps
 
     def _having(self, rung: Rung, indices: Sequence[int]) -> NDArray[np.int64]:
         """The same rows. Raises StoreError naming the first that is not there or lacks the rung."""
