@@ -35,7 +35,6 @@ def open_for_reading(path: Path, *, damaged: bool = False) -> StoreFile:
             fix="It is made with the first result: `farm seed`, then `farm up`",
         )
     access = _file_access()
-    _bound_retries(access)
     flags = h5py.h5f.ACC_RDONLY | h5py.h5f.ACC_SWMR_READ
     try:
         check_whole(path, signature_only=damaged)
@@ -74,11 +73,12 @@ def _file_access() -> Any:
     access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
     access.set_libver_bounds(h5py.h5f.LIBVER_V110, h5py.h5f.LIBVER_V110)
     access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
+    _bound_retries(access)
     return access
 
 
 def _bound_retries(access: Any) -> None:
-    """Let a reader give up on damaged metadata after about a second.
+    """Give up on damaged metadata after about a second, reading or writing.
 
     HDF5 takes a checksum that does not fit for a write in progress and tries 100 times, sleeping
     twice as long after each: for ever. h5py does not offer the property, the library it loaded does.

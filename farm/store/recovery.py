@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 
 # More than are written between two forced writes to disk.
 _NEWEST_ROWS = 128
+# Of HDF5's messages: "incorrect metadata checksum after all read attempts".
+_TORN_SAYS = "metadata checksum"
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,10 @@ def open_for_appending(path: Path, *, in_place: bool = False) -> StoreFile:
 
     in_place: the system has run on since that; a copy is then made only if the newest rows are damaged
     """
-    if in_place and is_left_open(path):
+    if _torn(path).exists():
+        file = _recovered(path, "metadata were torn")
+        _torn(path).unlink()
+    elif in_place and is_left_open(path):
         file = _gone_on(path) or _recovered(path, "a writer that was killed left damage")
     else:
         file = _open_or_recover(path)
@@ -86,6 +91,20 @@ def open_for_appending(path: Path, *, in_place: bool = False) -> StoreFile:
     log.log(level, message, path, version, LAYOUT_VERSION, done.n_rows, done.n_damaged)
     with hdf5_errors(path, "opening the copied store"):
         return open_for_writing(path)
+
+
+def say_torn(path: Path, error: BaseException) -> None:
+    """Have the next writer copy the store, if an error says that metadata cannot be read.
+
+    A kill may end even a write in the middle, at the border of a page: what was committed before stands,
+    but a block in which the next row would be entered does not.
+    """
+    if _TORN_SAYS in str(error):
+        _torn(path).touch()
+
+
+def _torn(path: Path) -> Path:
+    return path.with_name(path.name + ".torn")
 
 
 def _gone_on(path: Path) -> StoreFile | None:

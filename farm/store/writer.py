@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
@@ -22,7 +23,7 @@ from farm.store.layout import fsync_path, hdf5_errors
 from farm.store.ledger import Ledger
 from farm.store.ownership import Ownership
 from farm.store.record import Key, Record, encode, supersedes
-from farm.store.recovery import open_for_appending
+from farm.store.recovery import open_for_appending, say_torn
 from farm.store.row import StoreCounts
 from farm.store.spool import Spool, spool_of
 from farm.store.store_file import StoreFile
@@ -236,7 +237,7 @@ class StoreWriter:
             return 0
         self._owner.check()
         self._broken = True  # until the batch is through
-        with hdf5_errors(self.path, "appending"):
+        with self._append_errors():
             stored_unix_s = [self._clock()] * len(records)
             batch = place(records, self._ends, self._row_of, stored_unix_s)
             ends = write_records(self._file, batch, self._ends)
@@ -250,6 +251,15 @@ class StoreWriter:
             self._remember(record.key, _held(index, record.row[0]))
         self._ends = ends
         return len(records)
+
+    @contextmanager
+    def _append_errors(self) -> Iterator[None]:
+        try:
+            with hdf5_errors(self.path, "appending"):
+                yield
+        except StoreError as error:
+            say_torn(self.path, error)
+            raise
 
     def _row_of(self, key: Key) -> int:
         """The row of a key that counts; -1: none."""

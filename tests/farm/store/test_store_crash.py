@@ -1,6 +1,7 @@
 """What survives: kill -9 of the writer, a disk that refuses, damage, and readers at work meanwhile."""
 
 import multiprocessing
+import os
 import random
 import time
 from pathlib import Path
@@ -22,9 +23,11 @@ from store_samples import (
 
 from farm.errors import StoreError
 from farm.store import StoreWriter, open_store
+from farm.store import writer as writer_module
 from farm.store.layout import layout_version
 from farm.store.ledger import salvage
 from farm.store.opening import open_for_reading
+from farm.store.superblock import mark_closed
 
 N_KILLS = 30
 
@@ -263,3 +266,53 @@ def append_then_wait(path: str, answer) -> None:
         writer.append(make_result(7000, n_steps=1))
         answer.send(writer.n_rows)
         time.sleep(60)
+
+
+def tear_metadata(path: Path, name: str) -> None:
+    """Change a byte of the header of a dataset, as a write that was killed at the border of a page does."""
+    with h5py.File(path, "r") as file:
+        address = h5py.h5o.get_info(file[name].id).addr
+    with open(path, "r+b") as raw:
+        raw.seek(address + 60)
+        byte = raw.read(1)[0]
+        raw.seek(-1, os.SEEK_CUR)
+        raw.write(bytes([byte ^ 0xFF]))
+
+
+@pytest.mark.parametrize("name", ["rpa/eps_real", "text"])
+def test_metadata_torn_by_a_kill_are_found_and_nothing_waits_for_ever(processes, path, name, caplog):
+    append_between(str(path), 0, 10)
+    mark_as_open_for_writing(processes, path, 10)
+    with open(path, "rb") as raw:
+        marked = raw.read(48)
+    with open(path, "r+b") as raw:  # so that the place of the header can be asked for
+        mark_closed(path)
+        tear_metadata(path, name)
+        raw.write(marked)
+    with StoreWriter(path) as writer:
+        assert writer.n_rows == 11
+        assert writer.append(make_result(30))
+    assert "recovered 11 rows, 0 damaged" in caplog.text
+    with open_store(path) as store:
+        assert inconsistencies(store) == []
+
+
+def test_metadata_that_an_append_finds_torn_are_copied_by_the_next(path, monkeypatch, caplog):
+    append_between(str(path), 0, 3)
+    torn = RuntimeError("Can't insert (incorrect metadata checksum after all read attempts)")
+    with StoreWriter(path) as writer, monkeypatch.context() as patch:
+        patch.setattr(writer_module, "write_records", raiser(torn))
+        with pytest.raises(StoreError, match="metadata checksum"):
+            writer.append(make_result(3))
+    assert path.with_name("spectra.h5.torn").exists()
+    with StoreWriter(path) as writer:
+        assert writer.n_rows == 4  # the refused one waited in the spool
+    assert "recovered 3 rows, 0 damaged" in caplog.text
+    assert not path.with_name("spectra.h5.torn").exists()
+
+
+def raiser(error: Exception):
+    def fail(*_):
+        raise error
+
+    return fail
