@@ -233,8 +233,10 @@ class StoreWriter:
 
     def _store_batch(self, records: list[Record]) -> int:
         """Data, then the counter, then everything forced to disk: a row is valid whole or not at all."""
-        if not records or self._file is None or self._ledger is None:
+        if not records:
             return 0
+        if self._file is None or self._ledger is None:
+            raise StoreError(f"{self.path}: this writer is closed", fix="Open a new one")
         self._owner.check()
         self._broken = True  # until the batch is through
         with self._append_errors():
