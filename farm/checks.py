@@ -34,8 +34,8 @@ class Check:
 
 
 def own_checks(settings: Settings) -> list[Check]:
-    """Settings, Redis, disk, store."""
-    return [_check_redis(settings), _check_disk(settings), _check_store(settings)]
+    """Settings, Redis, disk."""
+    return [_check_redis(settings), _check_disk(settings)]
 
 
 def _check_redis(settings: Settings) -> Check:
@@ -46,27 +46,6 @@ def _check_redis(settings: Settings) -> Check:
     except FarmError as error:
         return Check(name="Redis", ok=False, detail=error.message, fix=error.fix)
     return Check(name="Redis", ok=True, detail=f"{version} ({where})")
-
-
-def _check_store(settings: Settings) -> Check:
-    from farm.store.layout import LAYOUT_VERSION
-    from farm.store.maintenance import facts
-
-    path = settings.store_path
-    if not path.exists():
-        return Check(name="store", ok=True, detail=f"no results yet ({path})", required=False)
-    try:
-        found = facts(path)
-    except FarmError as error:
-        return Check(name="store", ok=False, detail=error.message, fix="`farm store verify`, then `repair`")
-    detail = f"{found.n_materials:,} materials, {found.size_bytes / 1e6:,.1f} MB ({path})"
-    if found.layout_version < LAYOUT_VERSION:
-        detail += f"; layout {found.layout_version}, the next writer makes {LAYOUT_VERSION} of it"
-    if found.n_set_aside:
-        detail += f"; {found.n_set_aside} files in its spool are no results"
-        fix = f"Look at {path}.spool/*.unreadable, and delete them"
-        return Check(name="store", ok=False, detail=detail, fix=fix, required=False)
-    return Check(name="store", ok=True, detail=detail)
 
 
 def _check_disk(settings: Settings) -> Check:

@@ -8,6 +8,7 @@ import click
 
 from farm.checks import Check, own_checks
 from farm.console import echo_json, screen, settings_of
+from farm.errors import FarmError
 from farm.job import Job, Stage
 from farm.settings import Settings
 
@@ -30,7 +31,7 @@ def doctor(ctx: click.Context, with_run: bool, as_json: bool) -> int:
     farm doctor --run
     """
     settings = settings_of(ctx)
-    checks = own_checks(settings)
+    checks = [*own_checks(settings), _check_store(settings)]
     for point in entry_points(group="farm.checks"):
         checks += point.load()()
     if not as_json:
@@ -43,6 +44,27 @@ def doctor(ctx: click.Context, with_run: bool, as_json: bool) -> int:
     if as_json:
         echo_json([vars(check) for check in checks])
     return int(any(check.required and not check.ok for check in checks))
+
+
+def _check_store(settings: Settings) -> Check:
+    from farm.store.layout import LAYOUT_VERSION
+    from farm.store.maintenance import facts
+
+    path = settings.store_path
+    if not path.exists():
+        return Check(name="store", ok=True, detail=f"no results yet ({path})", required=False)
+    try:
+        found = facts(path)
+    except FarmError as error:
+        return Check(name="store", ok=False, detail=error.message, fix="`farm store verify`, then `repair`")
+    detail = f"{found.n_materials:,} materials, {found.size_bytes / 1e6:,.1f} MB ({path})"
+    if found.layout_version < LAYOUT_VERSION:
+        detail += f"; layout {found.layout_version}, the next writer makes {LAYOUT_VERSION} of it"
+    if found.n_set_aside:
+        detail += f"; {found.n_set_aside} files in its spool are no results"
+        fix = f"Look at {path}.spool/*.unreadable, and delete them"
+        return Check(name="store", ok=False, detail=detail, fix=fix, required=False)
+    return Check(name="store", ok=True, detail=detail)
 
 
 def _toy_runs(settings: Settings) -> list[Check]:

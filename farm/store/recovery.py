@@ -172,6 +172,7 @@ def recover(path: Path, *, on_rows: Callable[[int], None] | None = None) -> Reco
                 raise
             old, n_committed, file_id = None, 0, known.file_id
             energies_ev, packed = known.energies_ev, known.packed
+        log.info("%s: copying %d rows, each verified", path, n_committed)
         records = known.records if known and known.file_id == file_id else iter(())
         copied = write_store(
             unfinished, energies_ev, _each(old, n_committed, records), packed=packed, on_rows=on_rows
