@@ -19,7 +19,7 @@ Every dataset is chunked and made with the file: one open to a writer and its re
 added; the newest row of a (material, protocol, engine) is the one that counts.
 
 Spectra are floats that every tool can plot. In a *packed* store those of /ipa and /rpa are kept as the
-rungs between are: exactly the same numbers in half the space (see :mod:`farm.store.packing`).
+rungs between are: exactly the same numbers in three fifths of the space (see :mod:`farm.store.packing`).
 
 Older versions are read as they are, and copied into the newest by the first who appends. Version 1 has no
 /bands, 1 and 2 only the first eight texts, and up to 3 the ladder holds all its spectra as floats,

@@ -1,4 +1,4 @@
-"""Spectra as integers that compress to half of what the floats do, and back to the same bits; pure.
+"""Spectra as integers that compress to three fifths of what the floats do, and back to the same bits; pure.
 
 A spectrum on a fine grid is smooth, and what a byte-wise compressor sees of that is little: the lower two
 bytes of float32 numbers look like noise. Their bit patterns, taken as integers that are ordered as the
