@@ -113,8 +113,8 @@ def repair(ctx: click.Context, file: Path | None, as_json: bool) -> None:
 @click.option(
     "--packed/--plain",
     default=None,
-    help="Keep IPA and RPA as differences of integers, in three fifths of the space, or as floats that every "
-    "tool plots; the numbers are the same. Without it, as they are.",
+    help="Keep IPA and RPA as differences of integers, in three fifths of the space, or as floats that "
+    "every tool plots; the numbers are the same. Without it, as they are.",
 )
 @_json
 @click.pass_context
