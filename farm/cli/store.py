@@ -219,7 +219,7 @@ def _megabytes(n_bytes: int) -> str:
 
 
 @contextmanager
-def _progress(doing: str, n_rows: int) -> Iterator[Callable[[int], None] | None]:
+def _progress(doing: str, n_rows: int | None) -> Iterator[Callable[[int], None] | None]:
     """A bar, on a terminal alone."""
     console: Any = screen(stderr=True)
     if not console.is_terminal:

@@ -58,8 +58,13 @@ class Ledger:
             self.add(file, n_known, n_rows)
 
     def add(self, file: StoreFile, start: int, stop: int) -> None:
-        """Add the rows ``start`` to ``stop - 1``, which the file has; durable when this returns."""
-        self._handle.write(b"".join(map(_entry, whereabouts(file, start, stop))))
+        """Add the rows ``start`` to ``stop - 1``, which the file has; durable when this returns.
+
+        Raises OSError where the disk refuses, also a part; what is there of that goes at the next opening.
+        """
+        entries = b"".join(map(_entry, whereabouts(file, start, stop)))
+        if self._handle.write(entries) != len(entries):
+            raise OSError(f"{self._path}: no space is left for the ledger")
         os.fsync(self._handle.fileno())
 
     def close(self) -> None:

@@ -99,11 +99,14 @@ def facts(path: Path) -> StoreFacts:
     )
 
 
-def n_rows_to_read(path: Path) -> int:
-    """How many rows the others here will read, for a progress bar. Raises StoreError as they do."""
-    with open_for_reading(path, damaged=True) as file, hdf5_errors(path, "reading"):
-        check_layout(path, file)
-        return committed_rows(file)
+def n_rows_to_read(path: Path) -> int | None:
+    """How many rows the others here will read, for a progress bar; None where HDF5 cannot tell."""
+    try:
+        with open_for_reading(path, damaged=True) as file, hdf5_errors(path, "reading"):
+            check_layout(path, file)
+            return committed_rows(file)
+    except StoreError:
+        return None
 
 
 def verify(path: Path, *, on_rows: OnRows = None) -> Verification:

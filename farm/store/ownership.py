@@ -102,7 +102,8 @@ class Ownership:
         self._follows_killed = gone
         if found is not None and not gone:
             self._watch(store, found)
-        mine = self._path.with_name(f"{self._path.name}.{self._note.token}")
+        # Of one kernel only who holds its lock writes this: what a kill left is written over by the next.
+        mine = self._path.with_name(f"{self._path.name}.{self._note.boot}")
         try:
             mine.write_text(json.dumps(asdict(self._note)), encoding="utf-8")
             os.replace(mine, self._path)

@@ -71,7 +71,6 @@ def open_for_appending(path: Path, *, in_place: bool = False) -> StoreFile:
     """
     if _torn(path).exists():
         file = _recovered(path, "metadata were torn")
-        _torn(path).unlink()
     elif in_place and is_left_open(path):
         file = _gone_on(path) or _recovered(path, "a writer that was killed left damage")
     else:
@@ -183,6 +182,7 @@ def recover(path: Path, *, on_rows: Callable[[int], None] | None = None) -> Reco
         old_file.unlink(missing_ok=True)
         os.link(path, old_file)
     publish(unfinished, path)
+    _torn(path).unlink(missing_ok=True)
     return Recovery(copied.n_rows, copied.damaged, old_file)
 
 

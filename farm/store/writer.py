@@ -187,7 +187,7 @@ class StoreWriter:
 
     def _open(self) -> None:
         self._file = file = open_for_appending(self.path, in_place=self._owner.follows_killed)
-        with hdf5_errors(self.path, "opening the store"):
+        with self._errors("opening the store"):
             self._energies_ev = file["energies_ev"][:]
             self._ledger = Ledger(self.path, file)
             self._ends = committed_ends(file)
@@ -239,7 +239,7 @@ class StoreWriter:
             raise StoreError(f"{self.path}: this writer is closed", fix="Open a new one")
         self._owner.check()
         self._broken = True  # until the batch is through
-        with self._append_errors():
+        with self._errors("appending"):
             stored_unix_s = [self._clock()] * len(records)
             batch = place(records, self._ends, self._row_of, stored_unix_s)
             ends = write_records(self._file, batch, self._ends)
@@ -255,9 +255,10 @@ class StoreWriter:
         return len(records)
 
     @contextmanager
-    def _append_errors(self) -> Iterator[None]:
+    def _errors(self, doing: str) -> Iterator[None]:
+        """StoreError for what h5py raises, and a mark for the next writer where metadata are torn."""
         try:
-            with hdf5_errors(self.path, "appending"):
+            with hdf5_errors(self.path, doing):
                 yield
         except StoreError as error:
             say_torn(self.path, error)

@@ -15,6 +15,7 @@ from farm.job import Outcome
 from farm.rung import Rung
 from farm.store import StoreWriter, maintenance, open_store
 from farm.store.layout import LIBRARY_BOUNDS
+from farm.store.ledger import salvage
 from farm.store.spool import spool_of
 
 FAILED = Outcome.FAILED
@@ -233,3 +234,31 @@ def test_doctor_tells_of_the_store(run, path):
     path.write_bytes(b"no HDF5")
     told = store_check(run)
     assert (told["ok"], told["fix"]) == (False, "`farm store verify`, then `repair`")
+
+
+def test_a_file_that_hdf5_cannot_open_is_repaired_by_its_ledger(run, path):
+    fill(path, *(make_result(number, n_steps=1 + number % 4) for number in range(8)))
+    before = contents(path)
+    with open(path, "r+b") as file:
+        file.write(bytes(4096))  # the superblock, and what lies behind it
+    code, _, err = run("store", "verify")
+    assert (code, "not a store that can be read" in err) == (1, True)
+    code, out, _ = run("store", "repair", "--json")
+    told = json.loads(out)
+    assert (code, told["rows"], told["lost"]) == (0, 8, [])
+    assert contents(path) == before
+
+
+def test_a_ledger_that_the_disk_cuts_short_is_an_error_and_made_good(path, monkeypatch):
+    fill(path, make_result(0))
+    with StoreWriter(path) as writer:
+        handle = writer._ledger._handle
+        short = SimpleNamespace(
+            write=lambda data: handle.write(data[:100]), fileno=handle.fileno, close=handle.close
+        )
+        monkeypatch.setattr(writer._ledger, "_handle", short)
+        with pytest.raises(StoreError, match="no space is left for the ledger"):
+            writer.append(make_result(1))
+    assert fill(path, make_result(2)) == [True]
+    assert sorted(contents(path)) == ["crystal-0", "crystal-1", "crystal-2"]
+    assert [record is not None for record in salvage(path).records] == [True] * 3

@@ -98,6 +98,8 @@ def test_of_two_that_take_over_at_once_one_wins(path, hosts, monkeypatch):
     hosts("gamma")
     leave_note(path, "alpha")
     monkeypatch.setattr(ownership, "_SETTLE_S", 0.5)
+    # Each thread is a host of its own.
+    monkeypatch.setattr(ownership, "kernel_id", lambda: f"kernel {threading.get_ident()}")
     won, lost = [], []
 
     def take() -> None:
@@ -114,6 +116,14 @@ def test_of_two_that_take_over_at_once_one_wins(path, hosts, monkeypatch):
     for owner in won:
         owner.release()
     assert (len(won), len(lost)) == (1, 1)
+
+
+def test_what_a_kill_left_of_a_note_does_not_stay(path):
+    begun = path.with_name(f"spectra.h5.owner.{ownership.kernel_id()}")
+    begun.write_text("{", encoding="utf-8")
+    with StoreWriter(path) as writer:
+        assert writer.append(make_result(0))
+    assert not begun.exists()
 
 
 def test_a_note_that_says_nothing_is_none(path):
