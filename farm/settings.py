@@ -10,14 +10,23 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from farm.errors import SettingsError
 
 # Read by other parts, or by this one before farm.toml is known.
-_NOT_FIELDS = frozenset({"FARM_HOME", "FARM_PSEUDO_DIR", "FARM_SUPERVISED", "FARM_FLOWER_PASSWORD"})
+_NOT_FIELDS = frozenset(
+    {
+        "FARM_HOME",
+        "FARM_PSEUDO_DIR",
+        "FARM_SUPERVISED",
+        "FARM_FLOWER_PASSWORD",
+        "FARM_DASHBOARD_TOKEN",
+        "FARM_DASHBOARD_VIEW_TOKEN",
+    }
+)
 
 
 class Settings(BaseModel):
@@ -59,6 +68,18 @@ class Settings(BaseModel):
     hold_s: float = Field(
         default=60.0, gt=0, description="a worker that gave a job back pauses for this long"
     )
+    scratch_dir: Path = Field(
+        default_factory=lambda fields: fields["home"] / "scratch",
+        description="job directories; nothing of value stays there; from home",
+    )
+    grace_s: float = Field(
+        default=5.0,
+        ge=0,
+        description="a worker that is told to stop ends what it can in this time, and hands the rest over",
+    )
+    until_idle_s: float | None = Field(
+        default=None, gt=0, description="a worker leaves that had no job for so long; none: it stays"
+    )
     policy: Literal["cheapest", "uncertainty-per-cost", "diverse"] = Field(
         default="cheapest", description="what to compute first"
     )
@@ -84,6 +105,11 @@ class Settings(BaseModel):
     )
     refit_lease_s: float = Field(default=60.0, ge=1, description="a trainer silent for this long is dead")
 
+    @field_validator("scratch_dir")
+    @classmethod
+    def _from_home(cls, path: Path, known: ValidationInfo) -> Path:
+        return cast("Path", known.data["home"]) / path.expanduser()
+
     @property
     def store_path(self) -> Path:
         """The HDF5 store."""
@@ -93,11 +119,6 @@ class Settings(BaseModel):
     def checkpoints_dir(self) -> Path:
         """Model checkpoints, one directory each, and the link ``latest``."""
         return self.home / "checkpoints"
-
-    @property
-    def scratch_dir(self) -> Path:
-        """Job directories; nothing of value stays there."""
-        return self.home / "scratch"
 
     @property
     def logs_dir(self) -> Path:

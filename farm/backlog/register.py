@@ -135,6 +135,22 @@ class Register:
         first = sorted(found, key=lambda pair: (pair[1], pair[0]))[:_NEWS]
         return self.views([job_id.decode() for job_id, _ in first])
 
+    def n_ended_since(self, moment_ms: int) -> dict[JobState, int]:
+        """How many jobs reached each final state after a moment of Redis' clock."""
+        with broker_errors():
+            pipeline = self._redis.pipeline(transaction=False)
+            for state in FINAL_STATES:
+                pipeline.zcount(self._key("in:" + state.value), f"({moment_ms}", "+inf")
+            return dict(zip(FINAL_STATES, map(int, pipeline.execute()), strict=True))
+
+    def seconds_to_lease_end(self) -> dict[str, float]:
+        """For each dispatched or running job how long its lease still lasts; negative: it ran out."""
+        with broker_errors():
+            now_s = self.now_s()
+            ends = self._redis.zrange(self._key("leases"), 0, -1, withscores=True)
+        pairs = cast("list[tuple[bytes, float]]", ends)
+        return {job_id.decode(): end_ms / 1000 - now_s for job_id, end_ms in pairs}
+
     def ready_order(self, limit: int | None = None) -> list[str]:
         """Ids of the ready jobs in the order they will be dispatched, over all queues."""
         last = -1 if limit is None else limit - 1

@@ -29,7 +29,10 @@ _OWN = {
     "cost": "farm.cli.cost:cost",
     "doctor": "farm.cli.doctor:doctor",
     "export": "farm.cli.export:export",
+    "dashboard": "farm.cli.dashboard:dashboard",
     "flower": "farm.cli.roles:flower",
+    "health": "farm.cli.health:health",
+    "metrics": "farm.cli.health:metrics",
     "import": "farm.cli.import_:import_",
     "jobs": "farm.cli.jobs:jobs",
     "pause": "farm.cli.control:pause",
@@ -47,12 +50,32 @@ _OWN = {
     "writer": "farm.cli.roles:writer",
 }
 
+# What is installed only for some roles, and by which extra of the package.
+_EXTRAS = {
+    "torch": "trainer",
+    "torch_geometric": "trainer",
+    "safetensors": "trainer",
+    "fastapi": "dashboard",
+    "uvicorn": "dashboard",
+}
+
 _SECTIONS = {
     "Work": ["seed", "up", "status", "jobs", "show", "report", "import", "export"],
     "Steer": ["pause", "resume", "prioritise", "cancel", "retry"],
     "Model": ["predict", "train", "checkpoints", "pull"],
-    "Roles": ["scheduler", "worker", "writer", "trainer", "flower"],
-    "Tools": ["doctor", "store", "protocols", "cost", "diagnose", "compare", "spectra", "response"],
+    "Roles": ["scheduler", "worker", "writer", "trainer", "dashboard", "flower"],
+    "Tools": [
+        "doctor",
+        "health",
+        "metrics",
+        "store",
+        "protocols",
+        "cost",
+        "diagnose",
+        "compare",
+        "spectra",
+        "response",
+    ],
 }
 
 
@@ -138,6 +161,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except FarmError as error:
         click.echo(f"farm: {error}", err=True)
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        if (extra := _EXTRAS.get((error.name or "").partition(".")[0])) is None:
+            raise
+        click.echo(f"farm: {error.name} is not installed. pip install 'farm[{extra}]'", err=True)
+        sys.exit(1)
     except BrokenPipeError:
         sys.exit(0)
     except OSError as error:

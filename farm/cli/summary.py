@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from farm.cli.figures import Drawn, draw_page
-from farm.cli.status import current_checkpoint, model_line
 from farm.console import screen
 from farm.job import Outcome
+from farm.overview import current_checkpoint, model_line
 from farm.settings import Settings
 from farm.spectrum import Spectrum
 from farm.store import Store, StoredRow, open_store

@@ -91,7 +91,8 @@ def _watch(
     from rich.live import Live
     from rich.markup import escape
 
-    from farm.cli.status import gather, render
+    from farm.cli.status import render
+    from farm.overview import gather
 
     console = screen(stderr=True)
     news = _News(backlog)

@@ -34,9 +34,7 @@ from farm.store.record import Key, decode, decode_ladder, key_of
 from farm.store.row import StoreCounts, StoredRow, stored_row
 from farm.store.row_table import Conditions, RowTable
 from farm.store.tables import committed_rows, is_sound, read_columns, read_record, read_texts
-
-# Rows whose texts are read at once: some 10 MB.
-TEXT_BLOCK_ROWS = 4096
+from farm.store.texts import blocks, places, texts_of
 
 
 class Store:
@@ -194,14 +192,20 @@ class Store:
 
         As they are kept, empty where a row does not say: reading 100,000 of them takes a second.
         """
-        wanted = [TEXTS.index(column) for column in columns]
-        for start in range(0, self.n_rows, TEXT_BLOCK_ROWS):
-            stop = min(start + TEXT_BLOCK_ROWS, self.n_rows)
+        wanted = places(columns)
+        for start, stop in blocks(self.n_rows):
             with hdf5_errors(self.path, f"reading texts of rows {start} to {stop - 1}"):
                 rows = read_columns(self._file, start, stop, wanted)
                 texts = zip(rows, self._table.counts[start:stop], strict=True)
                 block = [tuple(text.decode() for text in row) for row, counts in texts if counts]
             yield from block
+
+    def texts_of(self, indices: Sequence[int], *columns: str) -> list[tuple[str, ...]]:
+        """Some texts of some rows, in the order of ``indices``."""
+        for index in indices:
+            self._at(index)
+        with hdf5_errors(self.path, f"reading texts of {len(indices)} rows"):
+            return texts_of(self._file, indices, columns)
 
     def ladder(self, index: int) -> tuple[LadderStep, ...]:
         """Every rung of a row's local-field ladder."""

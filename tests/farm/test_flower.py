@@ -84,3 +84,26 @@ def test_a_port_that_is_taken_is_named(settings: Settings) -> None:
     assert process.returncode == 1
     assert said.splitlines()[-1] == f"farm: port {port}: Address already in use. Choose another with --port"
     assert "Traceback" not in said
+
+
+def test_beyond_loopback_it_asks_for_a_password_of_yours(settings: Settings) -> None:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("FARM_", "FLOWER_"))}
+    command = [sys.executable, "-m", "farm.cli.main", "--home", str(settings.home), "flower"]
+    ended = subprocess.run(
+        [*command, "--host", "0.0.0.0"],  # noqa: S104 - that is what is refused
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert ended.stderr == "farm: --host 0.0.0.0: a password must be set. Set FARM_FLOWER_PASSWORD\n"
+
+
+def test_the_password_is_in_no_argument(address: str) -> None:
+    command = f"--port={address.rpartition(':')[2]}"
+    listed = subprocess.run(["ps", "axww", "-o", "args"], capture_output=True, text=True, check=True).stdout
+    assert "flower" in listed
+    assert command.replace("=", " ") in listed
+    assert PASSWORD not in listed

@@ -11,8 +11,8 @@ from checkpoint_samples import make_card, write_versions
 from click.testing import CliRunner
 from published_networks import published_graphs, published_network
 
-from farm.cli.status import current_checkpoint, model_line
 from farm.errors import CheckpointError, InputError
+from farm.overview import current_checkpoint, model_line
 from farm.settings import load_settings
 from trainer.checkpoints.card import read_card
 from trainer.checkpoints.registry import Registry

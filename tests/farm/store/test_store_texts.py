@@ -31,13 +31,18 @@ def fill(path, *results):
 
 
 def test_texts_of_the_current_rows_come_in_order_of_arrival(path, monkeypatch):
-    monkeypatch.setattr("farm.store.reader.TEXT_BLOCK_ROWS", 2)
+    monkeypatch.setattr("farm.store.texts.BLOCK_ROWS", 2)
     failed = [make_result(i, n_steps=0, outcome=FAILED) for i in range(5)]
     retried = make_result(1)
     fill(path, *failed, retried)
     with open_store(path) as store:
         told = list(store.texts("diagnosis", "reason"))
         assert told == [(f"diagnosis_{i}", failed[i].reason) for i in (0, 2, 3, 4)] + [("", "")]
+        few = store.texts_of([4, 0, 3, 4], "reason", "diagnosis")
+        assert few == [(failed[i].reason, f"diagnosis_{i}") for i in (4, 0, 3, 4)]
+        assert store.texts_of([], "reason") == []
+        with pytest.raises(StoreError, match="no row 6"):
+            store.texts_of([0, 6], "reason")
         assert store.column("material_id").tolist() == [b"crystal-%d" % i for i in (0, 2, 3, 4, 1)]
         steps = [json.loads(text or "[]") for (text,) in store.texts("steps")]
     assert [len(of_row) for of_row in steps] == [0, 0, 4, 0, 2]
