@@ -133,6 +133,11 @@ def make_job_id(material_id: str, protocol_hash: str, engine: Engine | str) -> s
     return f"{material_id}.{protocol_hash[:12]}.{Engine(engine).value}"
 
 
+def make_task_id(job_id: str, token: str) -> str:
+    """The Celery id of the message that hands a job out with a fencing token."""
+    return f"{job_id}:{token}"
+
+
 _JOB_ID = re.compile(rf"({MATERIAL_ID.pattern})\.([0-9a-f]{{12}})\.({'|'.join(Engine)})")
 
 

@@ -13,7 +13,7 @@ from farm.backlog.register import Register
 from farm.cost_model import CostModel
 from farm.cost_prior import CostPrior
 from farm.errors import InputError, LeaseLostError
-from farm.job import FINAL_STATES, QUEUES, Cause, Job, JobState, Outcome, split_job_id
+from farm.job import FINAL_STATES, QUEUES, Cause, Job, JobState, Outcome, make_task_id, split_job_id
 
 # What `farm retry` queues again.
 RETRIED = (JobState.FAILED, JobState.CANCELLED, JobState.UNCONVERGED)
@@ -34,7 +34,7 @@ class Dispatch:
     @property
     def task_id(self) -> str:
         """The Celery id of the message; deterministic, so that a waiting message can be found."""
-        return f"{self.job_id}:{self.token}"
+        return make_task_id(self.job_id, self.token)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from farm.backlog.views import JobView, read_views
 from farm.cost_model import CostModel
 from farm.cost_prior import CostPrior
 from farm.errors import InputError
-from farm.job import FINAL_STATES, QUEUES, Cause, Engine, Job, JobState, make_job_id
+from farm.job import FINAL_STATES, QUEUES, Cause, Engine, Job, JobState, make_job_id, make_task_id
 
 _CHUNK = 1000
 # Final states that are told about at a time.
@@ -123,6 +123,16 @@ class Register:
         with broker_errors():
             ids = cast("list[bytes]", self._redis.zrange(self._key("leases"), 0, -1))
         return self.views([job_id.decode() for job_id in ids])
+
+    def task_ids(self, job_ids: Sequence[str]) -> dict[str, str]:
+        """The Celery id of the message that each job was handed out with last; finished ones are left out."""
+        with broker_errors():
+            pipeline = self._redis.pipeline(transaction=False)
+            for job_id in job_ids:
+                pipeline.hget(self._key("job:" + job_id), "token")
+            tokens = pipeline.execute()
+        pairs = zip(job_ids, tokens, strict=True)
+        return {job_id: make_task_id(job_id, token.decode()) for job_id, token in pairs if token}
 
     def finished_since(self, moment_ms: int) -> list[JobView]:
         """Jobs that reached a final state after a moment of Redis' clock, oldest first (1000 at most)."""

@@ -30,7 +30,7 @@ _OWN = {
     "doctor": "farm.cli.doctor:doctor",
     "export": "farm.cli.export:export",
     "dashboard": "farm.cli.dashboard:dashboard",
-    "flower": "farm.cli.roles:flower",
+    "flower": "farm.cli.flower:flower",
     "health": "farm.cli.health:health",
     "metrics": "farm.cli.health:metrics",
     "import": "farm.cli.import_:import_",

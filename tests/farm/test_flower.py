@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import signal
 import socket
@@ -11,10 +12,12 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from farm.backlog import Backlog
+from farm.job import Job
 from farm.settings import Settings
 
 PASSWORD = "open sesame"  # noqa: S105 - of a server that lives for this test
@@ -72,6 +75,37 @@ def test_flower_asks_for_the_password_and_changes_nothing(address: str) -> None:
     assert status(f"{address}/api/tasks", password=PASSWORD) == 200
     for order in ("worker/shutdown/x", "task/revoke/x", "task/async-apply/store.append"):
         assert status(f"{address}/api/{order}", password=PASSWORD, method="POST") == 403
+
+
+def test_it_shows_formula_material_and_stage(
+    address: str, backlog: Backlog, make_job: Callable[..., Job]
+) -> None:
+    backlog.enqueue([make_job("mp-1265")])
+    (sent,) = backlog.dispatch(1, 60)
+    backlog.start(sent.job_id, sent.token, "worker@node.1", 60)
+    backlog.renew(sent.job_id, sent.token, 60, "bands")
+    shown = tasks(address, lambda task: "bands" in task["kwargs"])
+    assert shown["uuid"] == sent.task_id
+    assert shown["args"] == f"MgO ({sent.job_id})"
+    assert shown["worker"] == "worker@node.1"
+    assert shown["state"] == "PROGRESS"
+    backlog.renew(sent.job_id, sent.token, 60, "response")
+    assert tasks(address, lambda task: "response" in task["kwargs"])["uuid"] == sent.task_id
+
+
+def tasks(address: str, wanted: Callable[[dict[str, str]], bool]) -> dict[str, str]:
+    """The first task that is as wanted, waited for."""
+    words = base64.b64encode(f"farm:{PASSWORD}".encode()).decode()
+    request = urllib.request.Request(f"{address}/api/tasks", headers={"Authorization": f"Basic {words}"})  # noqa: S310
+    deadline = time.monotonic() + 30
+    while True:
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - our own server
+            listed: dict[str, dict[str, str]] = json.load(answer)
+        for task in listed.values():
+            if wanted(task):
+                return task
+        assert time.monotonic() < deadline, listed
+        time.sleep(0.2)
 
 
 def test_a_port_that_is_taken_is_named(settings: Settings) -> None:
