@@ -125,7 +125,7 @@ class Register:
         return self.views([job_id.decode() for job_id in ids])
 
     def task_ids(self, job_ids: Sequence[str]) -> dict[str, str]:
-        """The Celery id of the message that each job was handed out with last; finished ones are left out."""
+        """The Celery id of the message each job was handed out with last; finished ones are left out."""
         with broker_errors():
             pipeline = self._redis.pipeline(transaction=False)
             for job_id in job_ids:
