@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from farm.band_axes import corner_ticks
 from farm.bandstructure import BandStructure, symbol
-from farm.cli.band_figure import corner_ticks
 from farm.console import screen
 from farm.errors import InputError
 from farm.job import Outcome

@@ -12,8 +12,9 @@ import pytest
 from band_samples import chance_bands, silicon_bands
 
 from farm.backlog import Backlog
+from farm.band_axes import corner_ticks, energy_range_ev, gaps_text
 from farm.bandstructure import BandStructure
-from farm.cli.band_figure import corner_ticks, draw_bands, energy_range_ev, gaps_text
+from farm.cli.band_figure import draw_bands
 from farm.cli.bands import accuracy_lines
 from farm.job import Job, Outcome
 from farm.result import Result
