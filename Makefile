@@ -1,6 +1,7 @@
 # make run    set up, compute the bundled crystals on both rungs, fit the model, show the table
 # make test   set up, run every test (real Quantum ESPRESSO, real Redis)
-.PHONY: setup run test lint bench
+# make docs   build this project's site into site/
+.PHONY: setup run test lint bench docs
 
 FARM := .venv/bin/farm
 
@@ -11,7 +12,8 @@ run: setup
 	@$(FARM) seed --protocol demo --max-atoms 4
 	@$(FARM) up --until-idle
 
-test: setup
+test:
+	@deploy/setup.sh browser
 	@.venv/bin/python -m pytest
 
 lint: setup
@@ -19,6 +21,9 @@ lint: setup
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
+
+docs: setup
+	@.venv/bin/mkdocs build --strict
 
 bench: setup
 	@for script in benchmarks/*.py; do echo "== $$script"; .venv/bin/python $$script || exit 1; done

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Everything `make run` and `make test` need, on a bare Debian, Ubuntu or conda machine:
 # .venv with the CPU build of torch (a CUDA build only where a CUDA device is), Quantum ESPRESSO,
-# and the SG15 v1.2 pseudopotentials. Running it again is quick and changes nothing.
+# and the SG15 v1.2 pseudopotentials; with the word `browser` also Chromium, for the tests of the pages.
+# Running it again is quick and changes nothing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -80,7 +81,19 @@ set_up_quantum_espresso() {
   die "Quantum ESPRESSO is needed: apt install quantum-espresso, or conda install -c conda-forge qe"
 }
 
+set_up_browser() {
+  for browser in chromium chromium-browser google-chrome; do
+    if command -v "$browser" >/dev/null; then say "browser: $(command -v "$browser")"; return; fi
+  done
+  say "browser: installing Chromium with apt, for the tests of the pages"
+  if command -v apt-get >/dev/null && as_root apt-get update -qq &&
+     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+       chromium >/dev/null; then return; fi
+  say "no browser: the tests that need one are skipped"
+}
+
 set_up_python
 set_up_quantum_espresso
+if [ "${1:-}" = browser ]; then set_up_browser; fi
 .venv/bin/python deploy/install_pseudopotentials.py
 say "done: .venv/bin/farm --help"
