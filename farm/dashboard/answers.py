@@ -1,0 +1,33 @@
+"""What is answered where there is no page to show: in HTML to people, in JSON to programs."""
+
+from __future__ import annotations
+
+from fastapi import Request
+from fastapi.responses import JSONResponse, Response
+
+from farm.dashboard.rendering import render
+
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+}
+
+
+def is_for_programs(request: Request) -> bool:
+    """Whether whoever asks reads JSON and no page."""
+    path = request.url.path
+    return path.startswith("/api/") or path in ("/metrics", "/health") or "authorization" in request.headers
+
+
+def refusal(request: Request, status_code: int, title: str, message: str, *, fix: str = "") -> Response:
+    """Why there is nothing to show, and what mends it."""
+    if is_for_programs(request):
+        return JSONResponse({"error": message, "fix": fix}, status_code=status_code)
+    return render(request, "error.html", status_code=status_code, title=title, message=message, fix=fix)

@@ -1,0 +1,7 @@
+"""Page: model."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+router = APIRouter()
