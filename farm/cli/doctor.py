@@ -10,6 +10,7 @@ from farm.checks import Check, own_checks
 from farm.console import echo_json, screen, settings_of
 from farm.errors import FarmError
 from farm.job import Job, Stage
+from farm.operation_checks import operation_checks
 from farm.settings import Settings
 
 _ABSENT = {True: ("not ok", "red"), False: ("optional", "yellow")}
@@ -20,7 +21,7 @@ _ABSENT = {True: ("not ok", "red"), False: ("optional", "yellow")}
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @click.pass_context
 def doctor(ctx: click.Context, with_run: bool, as_json: bool) -> int:
-    """Check programs, pseudopotentials, Redis, GPU, disk and store.
+    """Check programs, pseudopotentials, Redis and who may reach it, GPU, disk, store, dashboard, clusters.
 
     With --run, the cheapest bundled crystal goes through pw.x and the response solver at a coarse
     setting, and through yambo where that is installed. Exit code 1 when something the farm needs is
@@ -34,6 +35,7 @@ def doctor(ctx: click.Context, with_run: bool, as_json: bool) -> int:
     checks = [*own_checks(settings), _check_store(settings)]
     for point in entry_points(group="farm.checks"):
         checks += point.load()()
+    checks += operation_checks(settings)
     if not as_json:
         _print(checks)
     if with_run:

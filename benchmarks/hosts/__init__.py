@@ -1,0 +1,1 @@
+"""Several hosts on one machine, for `five_hosts.py`."""
