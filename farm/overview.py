@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from farm.backlog import Backlog, Register
@@ -18,8 +19,8 @@ _UNSTORED_SHOWN = 1000
 _RATE_OVER_S = 600.0
 
 
-def gather(backlog: Backlog, settings: Settings) -> dict[str, Any]:
-    """The document of ``farm status --json``.
+def gather(backlog: Backlog, settings: Settings, stored: Mapping[str, int] | None = None) -> dict[str, Any]:
+    """The document of ``farm status --json``; ``stored``: what the store holds, where that was counted.
 
     Raises BrokerError when Redis does not answer, StoreError for a store that cannot be read.
     """
@@ -33,7 +34,7 @@ def gather(backlog: Backlog, settings: Settings) -> dict[str, Any]:
         checkpoint, damage = None, str(error)
     return {
         "jobs": {state.value: n for state, n in backlog.counts().items()},
-        "store": _store_counts(backlog, settings),
+        "store": _store_counts(backlog, settings) if stored is None else dict(stored),
         "cpu_hours": {"spent": round(spent / 3600, 4), "to_go": round(to_go / 3600, 4)},
         "checkpoint": checkpoint,
         "checkpoint_damage": damage,

@@ -1,91 +1,89 @@
-"""What the store holds, in memory: a table that is made anew in the background as results arrive."""
+"""The newest snapshot of the store, made in the background as results arrive: no page waits for it."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from farm.dashboard.row_texts import TextMemory
+from farm.dashboard.snapshot import Snapshot, take_snapshot
 from farm.errors import StoreError
-from farm.failures import Failure, by_diagnosis, failures
-from farm.store import open_store
-
-if TYPE_CHECKING:
-    import pandas as pd
+from farm.store import Store, open_store
 
 LOGGER = logging.getLogger(__name__)
 
 _LOOK_EVERY_S = 1.0
-# Of the time, building may take a tenth.
+# Snapshots may take a tenth of the time of one processor.
 _REST = 9.0
 
 
-@dataclass(frozen=True, eq=False)
-class Snapshot:
-    """The store at one moment.
+class Catalogue:
+    """The newest snapshot, and the thread that makes it.
 
-    frame:    ``Store.frame(crystal=True)``, one row a material, protocol and engine; None: no store yet
-    failures: all that are neither done nor metals
-    error:    why the store could not be read, in one line
+    snapshot: None where there is no store, or it could not be read yet
+    error:    why it cannot be read now, in one line; empty where it can
     """
 
-    frame: pd.DataFrame | None = None
-    failures: list[Failure] = field(default_factory=list)
-    error: str = ""
-
-    @cached_property
-    def by_diagnosis(self) -> dict[str, int]:
-        """How many failures of each kind."""
-        return by_diagnosis(self.failures)
-
-
-class Catalogue:
-    """The newest snapshot, and the thread that makes it."""
-
     def __init__(self, store_path: Path) -> None:
+        self.snapshot: Snapshot | None = None
+        self.error = ""
         self._path = store_path
-        self._snapshot = Snapshot()
-        self._seen: object = None
+        self._store: Store | None = None
+        self._texts = TextMemory()
+        self._seen: tuple[int, int, int] | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
-    @property
-    def snapshot(self) -> Snapshot:
-        """The newest there is."""
-        return self._snapshot
-
     def start(self) -> None:
         """Make the first snapshot, and keep it up to date from then on."""
-        self.refresh()
+        self.look()
         self._thread = threading.Thread(target=self._watch, name="catalogue", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """End the thread."""
+        """End the thread and close the store."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
+        self._forget()
 
-    def refresh(self) -> None:
-        """Make a new snapshot where the store has changed."""
-        if not self._path.is_file():
-            return
+    def look(self) -> bool:
+        """Make a new snapshot where the store has changed; whether it had. One thread at a time."""
         try:
-            with open_store(self._path) as store:
-                if store.n_rows == self._seen:
-                    return
-                self._snapshot = Snapshot(frame=store.frame(crystal=True), failures=failures(store))
-                self._seen = store.n_rows
-        except StoreError as error:
-            self._snapshot = Snapshot(self._snapshot.frame, self._snapshot.failures, str(error))
+            return self._path.is_file() and self._look()
+        except (StoreError, OSError) as error:
+            # Shown on every page; what was read before stays.
+            if str(error) != self.error:
+                LOGGER.warning("%s", error)
+            self.error = str(error)
+            self._forget()
+            return False
+
+    def _look(self) -> bool:
+        if self._store is None:
+            self._store = open_store(self._path)
+        status, n_rows = self._path.stat(), self._store.refresh()
+        seen = (status.st_dev, status.st_ino, n_rows)
+        if seen == self._seen:
+            self.error = ""
+            return False
+        if self._seen is None or seen[:2] != self._seen[:2]:
+            self._texts = TextMemory()
+        self.snapshot = take_snapshot(self._store, self._texts.take_in(self._store))
+        self._seen, self.error = seen, ""
+        return True
+
+    def _forget(self) -> None:
+        if self._store is not None:
+            self._store.close()
+        self._store, self._seen = None, None
 
     def _watch(self) -> None:
         rest_s = _LOOK_EVERY_S
         while not self._stop.wait(rest_s):
             start_s = time.monotonic()
-            self.refresh()
-            rest_s = max(_LOOK_EVERY_S, _REST * (time.monotonic() - start_s))
+            changed = self.look()
+            took_s = time.monotonic() - start_s
+            rest_s = max(_LOOK_EVERY_S, _REST * took_s) if changed else _LOOK_EVERY_S

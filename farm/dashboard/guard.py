@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 from fastapi import Request
 from fastapi.responses import RedirectResponse, Response
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import ImmutableMultiDict, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as AsgiScope
@@ -20,6 +20,7 @@ from farm.dashboard.attempts import Attempts
 COOKIE = "farm_session"
 _OPEN_PATHS = ("/health", "/login")
 _LARGEST_FORM = 65536
+_MOST_FIELDS = 1000
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _NOBODY = Session(scope=Scope.NOTHING)
 
@@ -38,7 +39,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         request = Request(scope, receive)
-        request.state.session, request.state.form = _NOBODY, {}
+        request.state.session, request.state.form = _NOBODY, ImmutableMultiDict()
         request.state.attempts = self._attempts
         send = _with_headers(send)
         answer = self._refused(request) or await self._refused_form(request)
@@ -53,7 +54,7 @@ class Guard:
         bearer = _bearer(request.headers.get("authorization", ""))
         if bearer is None:
             request.state.session = self._session_of_browser(request)
-        elif not self._attempts.allowed(who := "bearer " + _client(request), now_s := time.monotonic()):
+        elif not self._attempts.allowed(who := "bearer " + client_of(request), now_s := time.monotonic()):
             return refusal(request, 429, "Too many attempts", "too many wrong tokens", fix="Wait a minute")
         elif (found := self._access.scope_of_token(bearer)) is Scope.NOTHING:
             self._attempts.failed(who, now_s)
@@ -136,7 +137,8 @@ def _bearer(header: str) -> str | None:
     return token.strip() if kind.lower() == "bearer" else ""
 
 
-def _client(request: Request) -> str:
+def client_of(request: Request) -> str:
+    """The address that a request came from."""
     return request.client.host if request.client else ""
 
 
@@ -146,11 +148,12 @@ def _is_same_origin(headers: Mapping[str, str]) -> bool:
     return origin is None or urlsplit(origin).netloc == headers.get("host")
 
 
-def _fields(body: bytes) -> dict[str, str]:
+def _fields(body: bytes) -> ImmutableMultiDict[str, str]:
     try:
-        return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=1000))
+        text = body.decode("utf-8", "replace")
+        return ImmutableMultiDict(parse_qsl(text, keep_blank_values=True, max_num_fields=_MOST_FIELDS))
     except ValueError:  # more fields than any form here has
-        return {}
+        return ImmutableMultiDict()
 
 
 async def _body(request: Request) -> bytes | None:

@@ -1,0 +1,70 @@
+"""What the store holds at one moment, as the lists show it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from farm.dashboard.row_texts import RowTexts
+from farm.dashboard.table import Table
+from farm.failures import UNNAMED
+from farm.job import Outcome
+from farm.store import Store
+from farm.tally import Told, tally
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_NOT_DONE = (Outcome.FAILED.value, Outcome.UNCONVERGED.value)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Snapshot:
+    """The store at one moment.
+
+    frame:        ``Store.frame()`` with the columns space_group, diagnosis and reason
+    table:        the same to be searched and sorted
+    counts:       materials, and spectra on each rung
+    not_done:     as in :func:`farm.tally.tally`, metals left out
+    remedies:     as there
+    by_diagnosis: how many materials failed or are unconverged, by what went wrong
+    """
+
+    frame: pd.DataFrame
+    table: Table
+    counts: dict[str, int]
+    not_done: list[dict[str, Any]] = field(default_factory=list)
+    remedies: list[dict[str, Any]] = field(default_factory=list)
+    by_diagnosis: dict[str, int] = field(default_factory=dict)
+
+
+def take_snapshot(store: Store, texts: Sequence[RowTexts]) -> Snapshot:
+    """Of the current rows of a store and the texts of all its rows. Raises StoreError."""
+    import pandas as pd
+
+    frame = store.frame()
+    said = [texts[row] for row in frame.index.tolist()]
+    for name in ("space_group", "diagnosis", "reason"):
+        frame[name] = pd.array([getattr(each, name) or None for each in said], dtype="string")
+    ends = zip(frame["material_id"].tolist(), frame["outcome"].tolist(), said, strict=True)
+    # Most rows are done and needed no remedy: nothing of them is summed here.
+    summed = tally(
+        Told(material, outcome, "", "", text.corrections, text.diagnosis, text.advice, text.reason)
+        for material, outcome, text in ends
+        if outcome != Outcome.DONE or len(text.corrections) > len("[]")
+    )
+    not_done = [ended for ended in summed["not_done"] if ended["outcome"] in _NOT_DONE]
+    by_diagnosis: dict[str, int] = {}
+    for ended in not_done:
+        name = ended["diagnosis"] or UNNAMED
+        by_diagnosis[name] = by_diagnosis.get(name, 0) + ended["count"]
+    counts = store.counts()
+    return Snapshot(
+        frame=frame,
+        table=Table.of_frame(frame),
+        counts={"materials": counts.materials, "ipa": counts.ipa, "rpa": counts.rpa},
+        not_done=not_done,
+        remedies=summed["remedies"],
+        by_diagnosis=by_diagnosis,
+    )
