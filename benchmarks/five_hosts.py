@@ -133,7 +133,7 @@ def cut_off(farm: Farm, network: Network, host: str, for_s: float, clock: Callab
         f"{host} to speak",
     )
     cut.first_word_after_s = clock() - cut.up_s
-    cut.leases_lost = farm.count(host, "no longer", own_log)
+    cut.leases_lost = farm.count(host, "lease", own_log)
     return cut
 
 
