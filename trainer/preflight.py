@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 from farm.checks import Check
 
 
 def device_checks() -> list[Check]:
-    """torch and its device; a GPU is welcome, not required."""
+    """torch and its device; a GPU is welcome, not required, and roles that do not fit need no torch."""
+    if find_spec("torch") is None:
+        fix = "To fit and predict: `pip install 'farm[trainer]'`"
+        return [Check(name="torch", ok=False, detail="not installed", fix=fix, required=False)]
     import torch
 
     if torch.cuda.is_available():
