@@ -14,10 +14,13 @@ from celery.exceptions import SecurityWarning
 
 from farm.backlog import Backlog
 from farm.errors import BrokerError
+from farm.leaving import Leaving, Stay
 
 LOGGER = logging.getLogger(__name__)
 
 REPORT_EVERY_S = 2.0
+# How often a worker with pool processes looks whether it has to leave.
+_STEP_EVERY_S = 0.25
 # A worker that missed this many reports is no longer listed.
 _REPORTS_MISSED = 5
 
@@ -37,23 +40,26 @@ def serve(
     on_leave: Callable[[], object] = lambda: None,
     why_not: Callable[[], str] = lambda: "",
     state: Mapping[str, Any] | None = None,
+    stay: Stay | None = None,
 ) -> None:
-    """Serve Celery queues until told to stop.
+    """Serve Celery queues until told to stop, or until it is time to leave.
 
     slots:    number of pool processes, jobs at a time; None runs tasks in this very process
     on_leave: called after the last task, before the process ends
     why_not:  asked every two seconds; while it gives a reason, no new tasks are taken
     state:    what ``farm status`` lists for this worker
+    stay:     when it leaves by itself, and how it stops; only with pool processes
     """
     # Celery warns whoever runs as root, as containers do; there is nothing to run pickles for.
     warnings.filterwarnings("ignore", category=SecurityWarning)
-    # SIGTERM means: finish what ends within seconds, hand the rest over. Read by celery on import.
+    # Pool processes end by SIGQUIT, and survive a SIGTERM to all. Read by celery on import.
     os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")
     description = {"role": name.split("@")[0], "slots": slots or 0, **(state or {})}
     gate = _Gate(queues)
+    leaving = Leaving(stay or Stay())
 
     def report(consumer: Any) -> None:
-        reason = why_not()
+        reason = leaving.why_not() or why_not()
         gate.set(consumer, is_open=not reason)
         said = {**description, "hold": reason} if reason else description
         try:
@@ -61,7 +67,15 @@ def serve(
         except BrokerError as error:
             LOGGER.warning("%s", error)
 
+    def step(consumer: Any) -> None:
+        if leaving.must:
+            gate.set(consumer, is_open=False)
+        leaving.step()
+
     def ready(sender: Any, **_: Any) -> None:
+        if slots:
+            leaving.listen(sender)
+            sender.timer.call_repeatedly(_STEP_EVERY_S, step, (sender,))
         report(sender)
         sender.timer.call_repeatedly(REPORT_EVERY_S, report, (sender,))
 
@@ -88,6 +102,7 @@ def serve(
     try:
         worker.start()
     finally:
+        leaving.end()
         leave()  # also after a cold shutdown, which leaves by SystemExit
     if worker.exitcode:
         raise SystemExit(worker.exitcode)

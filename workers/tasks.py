@@ -12,6 +12,7 @@ from billiard.exceptions import WorkerLostError
 from celery import Celery, signals
 
 from farm.backlog import Backlog
+from farm.console import duration
 from farm.errors import (
     BrokerError,
     InputError,
@@ -26,6 +27,7 @@ from farm.result import Result
 from farm.serving import REPORT_EVERY_S
 from workers.compute import compute
 from workers.heartbeat import Heartbeat, heartbeat
+from workers.horizon import Horizon
 from workers.machine import memory_kills
 from workers.readiness import Readiness
 from workers.scratch import sweep
@@ -53,6 +55,7 @@ class Slot:
     max_returns:  times machines may give it back
     hold_s:       pause of a worker that gave a job back
     readiness:    asked before a job is taken; None: always ready
+    horizon:      asked before a job is begun whether it ends in time; None: it has for ever
     """
 
     owner: str
@@ -64,6 +67,7 @@ class Slot:
     max_returns: int = 20
     hold_s: float = 60.0
     readiness: Readiness | None = None
+    horizon: Horizon | None = None
 
 
 def run_job(job_id: str, token: str, backlog: Backlog, slot: Slot) -> bool:
@@ -78,11 +82,15 @@ def run_job(job_id: str, token: str, backlog: Backlog, slot: Slot) -> bool:
         time.sleep(_CLOSING_S)
         return False
     try:
+        if slot.horizon and (reason := slot.horizon.why_not(job_id)):
+            _leave_to_others(job_id, token, reason, backlog, slot)
+            return False
         job = backlog.start(job_id, token, slot.owner, slot.lease_s)
     except (LeaseLostError, InputError) as error:
         LOGGER.info("%s", error)
         return False
     LOGGER.info("%s: started", job_id)
+    begun_s = time.monotonic()
     try:
         with heartbeat(backlog, job_id, token, slot.lease_s) as beat:
             kills = memory_kills()
@@ -107,6 +115,10 @@ def run_job(job_id: str, token: str, backlog: Backlog, slot: Slot) -> bool:
         return False
     except BrokerError:
         raise  # nobody to give it back to: the lease runs out
+    except SystemExit:
+        # The worker stops it. Its programs are gone, its directory is free, and keeps what was done.
+        _hand_over(job, token, time.monotonic() - begun_s, backlog, slot)
+        raise
     except Exception as error:
         # An error of ours must not look like a dead worker, nor go round for ever.
         LOGGER.exception("%s: given back", job_id)
@@ -157,6 +169,31 @@ def _return(job: Job, token: str, error: Exception, backlog: Backlog, slot: Slot
     if not larger:
         backlog.roster.hold(slot.owner, str(error), slot.hold_s)
         time.sleep(_CLOSING_S)
+
+
+def _leave_to_others(job_id: str, token: str, reason: str, backlog: Backlog, slot: Slot) -> None:
+    """Give back what would not end in time. The pause keeps it from coming again at once."""
+    LOGGER.info("%s: not begun: %s", job_id, reason)
+    backlog.give_back(job_id, token, f"{slot.owner}: {reason}")
+    backlog.roster.hold(slot.owner, reason, slot.hold_s)
+    time.sleep(_CLOSING_S)
+
+
+def _hand_over(job: Job, token: str, ran_s: float, backlog: Backlog, slot: Slot) -> None:
+    """Give back what a worker that leaves has begun, uncounted.
+
+    Counted is what the end of a walltime cut off although it ran for longer than it should: a job that
+    fits into nobody's would be begun for ever.
+    """
+    cause = None
+    try:
+        if slot.horizon and slot.horizon.cut_off(job.job_id, ran_s):
+            cause = Cause.RETURNED
+        reason = f"{slot.owner} was stopped, after {duration(ran_s)} of this job"
+        state = backlog.give_back(job.job_id, token, reason, cause=cause, bound=slot.max_returns)
+        LOGGER.info("%s: handed over; now %s", job.job_id, state)
+    except BrokerError as error:
+        LOGGER.warning("%s: %s", job.job_id, error)
 
 
 def _larger_queue(job: Job, backlog: Backlog) -> str:

@@ -25,6 +25,14 @@ def test_everything_lives_in_the_home(tmp_path: Path) -> None:
     )
 
 
+def test_scratch_may_lie_elsewhere_and_is_seen_from_home(tmp_path: Path) -> None:
+    home = {"home": tmp_path}
+    assert load_settings(home, {"FARM_SCRATCH_DIR": "/local/farm"}).scratch_dir == Path("/local/farm")
+    assert load_settings(home, {"FARM_SCRATCH_DIR": "fast"}).scratch_dir == tmp_path / "fast"
+    (tmp_path / "farm.toml").write_text("scratch_dir = '~/scratch'\n")
+    assert load_settings(home, {}).scratch_dir == Path.home() / "scratch"
+
+
 @pytest.mark.parametrize(
     ("file", "environment", "told"),
     [

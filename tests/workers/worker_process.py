@@ -1,10 +1,12 @@
 """A real Celery worker process whose calculation is a sleep; run by test_worker_processes.py.
 
-Arguments: Redis URL, farm name, lease in seconds, seconds of the calculation, file to log starts to.
+Arguments: Redis URL, farm name, lease in seconds, seconds of the calculation, file to log starts to; and as
+JSON, where it is to leave by itself, ``slots``, ``walltime_s``, ``until_idle_s`` and ``grace_s``.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import threading
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import workers.tasks
+import workers.walltime
 from farm.backlog import Backlog
 from farm.broker import connect
 from farm.errors import LeaseLostError
@@ -21,6 +24,7 @@ from farm.job import Job, Outcome, Stage
 from farm.queues import cpu_queue, make_app
 from farm.result import Result, StageUsage
 from farm.serving import serve, worker_name
+from workers.horizon import Horizon
 
 
 class _Switch:
@@ -34,8 +38,12 @@ class _Switch:
         return "the disk is full" if self._path.exists() else ""
 
 
-def main(url: str, name: str, lease_s: str, work_s: str, starts: str) -> None:
-    """Serve the cpu queue with one slot."""
+def main(url: str, name: str, lease_s: str, work_s: str, starts: str, leave: str = "{}") -> None:
+    """Serve the cpu queue, with one slot unless told otherwise."""
+    begin_s = time.time()
+    asked = {"slots": 1, "walltime_s": None, "until_idle_s": None, "grace_s": 5.0, **json.loads(leave)}
+    # A test has seconds where a cluster has hours.
+    workers.walltime.SPARE_S = workers.walltime._AROUND_S = 0.0
 
     def compute(
         job: Job,
@@ -69,12 +77,16 @@ def main(url: str, name: str, lease_s: str, work_s: str, starts: str) -> None:
     owner = worker_name("worker")
     # Able for as long as the file that logs starts has no neighbour of this name.
     readiness = _Switch(Path(starts).with_name("not-ready"))
+    end_s = asked["walltime_s"] and begin_s + asked["walltime_s"]
+    walltime = end_s and workers.walltime.Walltime(begin_s=begin_s, end_s=end_s, grace_s=asked["grace_s"])
+    horizon = Horizon(backlog, owner, ["native.small"], 1, walltime, asked["until_idle_s"])
     slot = workers.tasks.Slot(
         owner=owner,
         scratch=Path(),
         pseudo_dir=Path(),
         lease_s=float(lease_s),
         readiness=cast("Any", readiness),
+        horizon=horizon,
     )
     workers.tasks.register(app, backlog, slot)
     serve(
@@ -82,8 +94,9 @@ def main(url: str, name: str, lease_s: str, work_s: str, starts: str) -> None:
         backlog,
         name=owner,
         queues=[cpu_queue("native.small")],
-        slots=1,
-        why_not=readiness.why_not,
+        slots=asked["slots"],
+        why_not=lambda: readiness.why_not() or horizon.why_not_next(),
+        stay=horizon.stay(asked["grace_s"]),
         on_leave=lambda: backlog.release_owner(owner, "stopped"),
     )
 

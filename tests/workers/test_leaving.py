@@ -1,0 +1,165 @@
+"""Real workers that leave: told to, without work, and before their walltime ends; the work is a sleep."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from farm.backlog import Backlog
+from farm.broker import connect
+from farm.job import Job, JobState
+from farm.queues import make_app
+from farm.scheduler import Scheduler
+from farm.settings import Settings
+
+MakeJob = Callable[..., Job]
+Spawn = Callable[..., "subprocess.Popen[bytes]"]
+FOR_EVER_S = 600.0
+
+
+class Farm:
+    """A backlog whose scheduler ticks while the test waits."""
+
+    def __init__(self, settings: Settings) -> None:
+        url = str(settings.redis_url)
+        self.backlog = Backlog(connect(url))
+        self._scheduler = Scheduler(self.backlog, make_app(url), settings)
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Tick until the condition holds."""
+        deadline = time.monotonic() + 30.0
+        while not condition():
+            assert time.monotonic() < deadline, f"jobs {self.backlog.counts()}"
+            self._scheduler.tick()
+            time.sleep(0.05)
+
+    def delivered(self) -> set[str]:
+        """Materials whose result was committed."""
+        return {job_id.split(".")[0] for job_id in self.backlog.undelivered()}
+
+    def running(self) -> set[str]:
+        """Materials that are computed now."""
+        return {view.material_id for view in self.backlog.leased() if view.state is JobState.RUNNING}
+
+    def job(self, material_id: str) -> tuple[JobState, dict[str, int]]:
+        """State of a material's job, and what it came back by."""
+        [view] = [view for view in self.backlog.jobs() if view.material_id == material_id]
+        return view.state, view.causes
+
+    def holds(self) -> list[str]:
+        """Why workers take no jobs."""
+        return [str(worker.get("hold", "")) for worker in self.backlog.roster.workers()]
+
+
+@pytest.fixture
+def farm(client: object, settings: Settings) -> Farm:  # noqa: ARG001 - client empties the database
+    return Farm(settings)
+
+
+@pytest.fixture
+def spawn(settings: Settings) -> Iterator[Spawn]:
+    """Start workers; whatever is left of them is killed in the end."""
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def start(work_s: float, **leave: Any) -> subprocess.Popen[bytes]:
+        script = Path(__file__).with_name("worker_process.py")
+        starts = settings.home / "starts"
+        arguments = [str(settings.redis_url), "farm", "1.0", str(work_s), str(starts), json.dumps(leave)]
+        process = subprocess.Popen([sys.executable, str(script), *arguments], process_group=0)
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def left_in_order(worker: subprocess.Popen[bytes], farm: Farm) -> bool:
+    """Whether it ended well, and nobody thinks that it is still there."""
+    farm.wait_for(lambda: worker.poll() is not None)
+    return worker.returncode == 0 and farm.holds() == []
+
+
+def test_told_to_stop_it_ends_what_it_can_and_hands_the_rest_over_at_once(
+    farm: Farm, spawn: Spawn, make_job: MakeJob
+) -> None:
+    # Both sleep for two seconds; of one that is not known.
+    farm.backlog.enqueue([make_job("Short", 2.0), make_job("Long", FOR_EVER_S)])
+    worker = spawn(work_s=2.0, slots=2, grace_s=30.0)
+    farm.wait_for(lambda: farm.running() == {"Short", "Long"})
+    farm.backlog.set_paused(True)  # what is handed over stays where it is
+    os.killpg(worker.pid, signal.SIGTERM)  # as scancel does: to all processes of the job
+    farm.wait_for(lambda: farm.job("Long")[0] is JobState.READY)
+    assert worker.poll() is None
+    assert left_in_order(worker, farm)
+    assert farm.delivered() == {"Short"}
+    assert farm.job("Long") == (JobState.READY, {})
+
+
+def test_told_twice_it_hands_everything_over(farm: Farm, spawn: Spawn, make_job: MakeJob) -> None:
+    farm.backlog.enqueue([make_job("Any", 1.0)])
+    worker = spawn(work_s=FOR_EVER_S, grace_s=FOR_EVER_S)
+    farm.wait_for(lambda: farm.running() == {"Any"})
+    farm.backlog.set_paused(True)
+    worker.send_signal(signal.SIGTERM)
+    farm.wait_for(lambda: farm.holds() == ["told to stop by SIGTERM"])
+    assert farm.running() == {"Any"}
+    worker.send_signal(signal.SIGTERM)
+    assert left_in_order(worker, farm)
+    assert farm.job("Any") == (JobState.READY, {})
+
+
+def test_told_to_drain_it_ends_its_job_and_takes_no_other(
+    farm: Farm, spawn: Spawn, make_job: MakeJob
+) -> None:
+    farm.backlog.enqueue([make_job("First", 1.0), make_job("Second", 2.0)])
+    worker = spawn(work_s=2.5, grace_s=0.1)
+    farm.wait_for(lambda: farm.running() == {"First"})
+    worker.send_signal(signal.SIGUSR2)
+    assert left_in_order(worker, farm)
+    assert farm.delivered() == {"First"}
+    assert farm.job("Second")[1] == {}
+
+
+def test_it_leaves_that_had_no_job_for_long(farm: Farm, spawn: Spawn, make_job: MakeJob) -> None:
+    farm.backlog.enqueue([make_job("Any", 1.0)])
+    worker = spawn(work_s=1.5, until_idle_s=1.0)
+    assert left_in_order(worker, farm)
+    assert farm.delivered() == {"Any"}
+
+
+def test_before_its_walltime_ends_it_takes_what_fits_and_leaves(
+    farm: Farm, spawn: Spawn, make_job: MakeJob
+) -> None:
+    farm.backlog.enqueue([make_job("Small", 0.1), make_job("Large", FOR_EVER_S)])
+    worker = spawn(work_s=0.1, walltime_s=9.0, grace_s=1.0)
+    farm.wait_for(lambda: any("; the next job needs 20 min" in hold for hold in farm.holds()))
+    assert farm.delivered() == {"Small"}
+    assert farm.job("Large")[1] == {}
+    assert left_in_order(worker, farm)
+    # Somebody with more time gets it.
+    spawn(work_s=0.1)
+    farm.wait_for(lambda: farm.delivered() == {"Small", "Large"})
+
+
+def test_a_job_that_outlives_the_walltime_is_handed_over_and_counted(
+    farm: Farm, spawn: Spawn, make_job: MakeJob
+) -> None:
+    farm.backlog.enqueue([make_job("Wrong", 0.1)])
+    worker = spawn(work_s=FOR_EVER_S, walltime_s=6.0, grace_s=0.5)
+    farm.wait_for(lambda: farm.running() == {"Wrong"})
+    farm.backlog.set_paused(True)
+    assert left_in_order(worker, farm)
+    assert farm.job("Wrong") == (JobState.READY, {"returned": 1})
