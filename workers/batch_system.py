@@ -14,6 +14,9 @@ def end_of_job_s(environment: Mapping[str, str], now_s: float) -> float | None:
     """When this job ends, Unix time; None outside of a batch job, and where it has no end."""
     told = end_told_s(environment, now_s)
     job = environment.get("SLURM_JOB_ID")
+    if array := environment.get("SLURM_ARRAY_JOB_ID"):
+        # One element of an array has its number for an id, which stands for all of them.
+        job = f"{array}_{environment.get('SLURM_ARRAY_TASK_ID')}"
     if told is not None or job is None:
         return told
     left = _ask(["squeue", "--noheader", f"--job={job}", "--format=%L"], environment)

@@ -32,12 +32,13 @@ share_allocation() {
 # Local disks: wavefunctions are read and written all the time. One directory for all jobs on a node, so
 # that what one leaves the next resumes; finished jobs leave nothing, and each worker sweeps when it begins.
 choose_scratch() {
-  local disk
+  local disk mine
   [ -z "${FARM_SCRATCH_DIR:-}" ] || return 0
   for disk in "${SLURM_TMPDIR:-}" "${TMPDIR:-}" /local /scratch /tmp; do
     if [ -n "$disk" ] && [ -d "$disk" ] && [ -w "$disk" ]; then
-      export FARM_SCRATCH_DIR="$disk/farm-$(id -un)"
-      mkdir -p -m 700 "$FARM_SCRATCH_DIR"
+      mine=$disk/farm-$(id -un)
+      mkdir -m 700 "$mine" 2>/dev/null || [ -O "$mine" ] || refuse "$mine is somebody else's: set FARM_SCRATCH_DIR"
+      export FARM_SCRATCH_DIR="$mine"
       return 0
     fi
   done

@@ -143,16 +143,37 @@ def test_of_running_jobs_those_are_given_up_that_will_not_end_within_the_grace(
     assert len(long) == 1
 
 
+@pytest.mark.parametrize(
+    ("environment", "left_s"),
+    [
+        ({"SLURM_JOB_ID": "7"}, 26 * 3600),
+        ({"SLURM_JOB_ID": "8"}, None),  # UNLIMITED
+        ({"SLURM_JOB_ID": "9"}, None),  # squeue fails
+        # The number of the element is that of the array, of which there are two.
+        ({"SLURM_JOB_ID": "20", "SLURM_ARRAY_JOB_ID": "20", "SLURM_ARRAY_TASK_ID": "2"}, 59),
+        ({}, None),
+    ],
+)
 def test_slurm_is_asked_where_its_variables_do_not_say(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, environment: dict[str, str], left_s: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     squeue = tmp_path / "squeue"
-    squeue.write_text('#!/bin/sh\n[ "$*" = "--noheader --job=7 --format=%L" ] && echo 1-02:00:00\n')
+    squeue.write_text(
+        '#!/bin/sh\ncase "$*" in\n'
+        '"--noheader --job=7 --format=%L") echo 1-02:00:00 ;;\n'
+        '"--noheader --job=8 --format=%L") echo UNLIMITED ;;\n'
+        '"--noheader --job=20 --format=%L") echo 0:30; echo 0:59 ;;\n'
+        '"--noheader --job=20_2 --format=%L") echo 0:59 ;;\n'
+        "*) exit 1 ;;\nesac\n"
+    )
     squeue.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    environment = {"SLURM_JOB_ID": "7", "PATH": f"{tmp_path}:/usr/bin:/bin"}
-    assert end_of_job_s(environment, 1000.0) == 1000.0 + 26 * 3600
-    assert end_of_job_s({**environment, "SLURM_JOB_ID": "8"}, 1000.0) is None
-    assert end_of_job_s({}, 1000.0) is None
-    squeue.write_text("#!/bin/sh\necho UNLIMITED\n")
-    assert end_of_job_s(environment, 1000.0) is None
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    end_s = end_of_job_s(environment | {"PATH": f"{tmp_path}:/usr/bin:/bin"}, 1000.0)
+    assert end_s == (None if left_s is None else 1000.0 + left_s)
+
+
+def test_where_slurm_is_not_there_nothing_is_known_of_an_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert end_of_job_s({"SLURM_JOB_ID": "7"}, 1000.0) is None
