@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from farm.errors import InputError
+from farm.median_interval import difference_interval, median_interval
 from farm.spectrum import energy_grid_ev
 from trainer.report import atlas, observables
 from trainer.report.contents import Materials
@@ -18,7 +19,7 @@ from trainer.report.examples import at_quantiles
 from trainer.report.facts import _verdict
 from trainer.report.parity import parities
 from trainer.report.payload import pack_spectra
-from trainer.report.similarity import by_cell_size, difference_interval, median_interval
+from trainer.report.similarity import by_cell_size
 
 ENERGIES_EV = energy_grid_ev()
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from farm.median_interval import median_interval
 from trainer.checkpoints.card import Card
 from trainer.inference.plot import COLOURS, INK
 from trainer.report.contents import Contents, MeasuredNow
 from trainer.report.curve_file import KINDS, Curve, CurvePoint
 from trainer.report.figure import Panel, Plate
-from trainer.report.similarity import median_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

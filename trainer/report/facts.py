@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from farm.median_interval import difference_interval, median_interval
 from trainer.checkpoints.card import Card
 from trainer.report.contents import Contents
-from trainer.report.similarity import difference_interval, median_interval
 
 METRIC_NAMES = {
     "rpa": "RPA model against calculated RPA",
