@@ -55,7 +55,7 @@ def main() -> None:
             ours = response.eps[step, direction].imag
             theirs = yambo_imag(asked.reference / name, word, gmax)
             error = 1 - similarity_coefficient(ours, theirs, energies_ev)
-            upper.plot(energies_ev, ours, color=colour, lw=1.6, label=f"{label}, 1 − SC = {error:.0e}")
+            upper.plot(energies_ev, ours, color=colour, lw=1.6, label=f"{label}, 1 - SC = {error:.0e}")
             upper.plot(energies_ev[::EVERY], theirs[::EVERY], "o", ms=2.4, color="0.1", mew=0)
             lower.plot(energies_ev, MAGNIFIED * (ours - theirs), color=colour, lw=1.0)
         upper.set_title(title, loc="left", fontsize=11)
@@ -64,7 +64,7 @@ def main() -> None:
         lower.set_xlabel("photon energy (eV)")
         lower.set_xlim(0, 20)
     axes[0, 0].set_ylabel("Im ε")
-    axes[1, 0].set_ylabel(f"difference × {MAGNIFIED}")
+    axes[1, 0].set_ylabel(f"difference, {MAGNIFIED}-fold")
     for axis in axes.flat:
         axis.spines[["top", "right"]].set_visible(False)
     figure.savefig(Path(__file__).with_name("against-yambo.png"), dpi=170)

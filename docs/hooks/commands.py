@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from textwrap import dedent
 
 import click
 
 from farm.cli.main import _SECTIONS, cli
+
+BAR = "\\|"
 
 _INTRODUCTIONS = {
     "Work": "From structures to spectra, and what is there.",
@@ -62,7 +65,7 @@ def _prose(text: str) -> Iterator[str]:
         lines = paragraph.strip("\n").splitlines()
         if lines and lines[0].strip() == "\b":
             language = "bash" if lines[1].strip().startswith("farm ") else "text"
-            yield f"```{language}\n" + "\n".join(line.rstrip() for line in lines[1:]) + "\n```"
+            yield f"```{language}\n{dedent(chr(10).join(lines[1:])).rstrip()}\n```"
         elif paragraph.strip():
             yield _escape(" ".join(line.strip() for line in lines))
 
@@ -74,7 +77,8 @@ def _options(command: click.Command, context: click.Context) -> str:
         if record is None or parameter.name == "help":
             continue
         names, text = record
-        rows.append(f"| `{names.replace('|', chr(92) + '|')}` | {_escape(text).replace('|', chr(92) + '|')} |")
+        # A bar within a cell would end it.
+        rows.append(f"| `{names.replace('|', BAR)}` | {_escape(text).replace('|', BAR)} |")
     return "\n".join(["| option | |", "|---|---|", *rows]) if rows else ""
 
 

@@ -17,8 +17,8 @@ from mkdocs.structure.files import File, Files
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
 
-import commands
-import diagnoses
+import commands  # noqa: E402 - beside this file, and not a package
+import diagnoses  # noqa: E402
 
 # Defaults that depend on the machine or on other settings.
 _COMPUTED = {"home": "`farm-home`", "slots": "CPU cores", "scratch_dir": "`scratch` in home"}
@@ -73,7 +73,12 @@ def metrics_table() -> str:
     from farm.metrics import METRICS
 
     rows = [
-        (f"`{metric.name}`", str(metric.kind), ", ".join(f"`{label}`" for label in metric.labels), metric.help)
+        (
+            f"`{metric.name}`",
+            str(metric.kind),
+            ", ".join(f"`{label}`" for label in metric.labels),
+            metric.help,
+        )
         for metric in METRICS
     ]
     return table(("metric", "kind", "labels", "what it is"), rows)

@@ -15,6 +15,7 @@ class Meaning(NamedTuple):
     advice: str = ""
 
 
+_CLEAN = "Run it again from an empty outdir"
 _SEED_AGAIN = "Look at `farm show MATERIAL`, then `farm retry MATERIAL`"
 _LOOK = "`farm diagnose` on the directory that the failure names"
 _NONE_NEEDED = "Nothing, unless it stays; then another machine, or another build of the program"
@@ -27,17 +28,21 @@ PW = {
     "too_few_slots": Meaning("More MPI ranks were asked for than there are cores or k-points"),
     "atoms_overlap": Meaning("Two atoms are closer than atoms can be"),
     "needs_smearing": Meaning("Fixed occupations are impossible: a metal, or odd electrons"),
-    "charge_wrong": Meaning("The density does not hold all electrons", "Another diagonalisation, more bands"),
+    "charge_wrong": Meaning(
+        "The density does not hold all electrons", "Another diagonalisation, more bands"
+    ),
     "bands_impossible": Meaning("The number of bands fits neither electrons nor plane waves"),
     "bad_input": Meaning("The input file cannot be read"),
     "broyden": Meaning("The mixing of densities has become singular", "A shorter, slower mixing"),
     "diagonalization_failed": Meaning("The eigensolver broke down"),
     "bands_unconverged": Meaning(
-        "Eigenvalues of a band run are not converged, although it says JOB DONE", "Use david, paro or cg in turn"
+        "Eigenvalues of a band run are not converged, although it says JOB DONE",
+        "Use david, paro or cg in turn",
     ),
     "symmetry": Meaning("Atoms or cell are not as symmetric as the program takes them to be"),
     "scf_unconverged": Meaning(
-        "The self-consistent cycle ended at its last iteration", "Slower mixing; check that it is an insulator"
+        "The self-consistent cycle ended at its last iteration",
+        "Slower mixing; check that it is an insulator",
     ),
     "scf_stagnated": Meaning(
         "The accuracy has not improved for ten iterations; it was stopped softly, its density is kept",
@@ -46,17 +51,18 @@ PW = {
     "time_limit": Meaning("The program stopped at its own time limit"),
     "files_corrupt": Meaning("Files of an earlier run are missing or cut off"),
     "stopped_on_request": Meaning("Somebody made the file that asks the program to stop"),
-    "other_error": Meaning("The program names an error that is not in this list", "Run it again from an empty outdir"),
+    "other_error": Meaning("The program names an error that is not in this list", _CLEAN),
     "killed": Meaning("The output just ends: killed from outside"),
     "crashed": Meaning("The program crashed: segmentation fault and its like"),
-    "aborted": Meaning("MPI ended it without a word of the program itself", "Run it again from an empty outdir"),
+    "aborted": Meaning("MPI ended it without a word of the program itself", _CLEAN),
     "density_unconverged": Meaning("A band run read the density of an scf run that has not converged"),
     "odd_electrons": Meaning(
         "An odd number of electrons without spin", "A metal, or a magnet: not for this protocol"
     ),
     "metal": Meaning("Filled and empty bands overlap", "A metal: not for this protocol"),
     "pseudopotential_of_other_element": Meaning(
-        "A species has the pseudopotential of another element", "Name the element's own UPF in ATOMIC_SPECIES"
+        "A species has the pseudopotential of another element",
+        "Name the element's own UPF in ATOMIC_SPECIES",
     ),
     "too_few_bands": Meaning("The bands do not hold all electrons", "Raise nbnd"),
     "density_of_other_cutoff": Meaning(
@@ -76,7 +82,9 @@ YAMBO = {
     "not_symmorphic": Meaning("The bands were made with symmetries that have fractional shifts"),
     "pseudopotential_kind": Meaning("Ultrasoft or PAW pseudopotentials, +U, or a hybrid functional"),
     "version_mismatch": Meaning("p2y cannot read the format that pw.x writes"),
-    "pseudopotential_missing": Meaning("p2y stopped before the pseudopotentials: [r, V_nl] would be missing"),
+    "pseudopotential_missing": Meaning(
+        "p2y stopped before the pseudopotentials: [r, V_nl] would be missing"
+    ),
     "p2y_incomplete": Meaning("p2y ended before it had converted everything"),
     "save_incomplete": Meaning("The save directory of pw.x lacks wavefunctions"),
     "save_missing": Meaning("There is no SAVE where yambo runs"),
@@ -102,7 +110,8 @@ YAMBO = {
         "Fewer bands were used than asked for, without a word", "Run nscf with more bands, then p2y"
     ),
     "block_size_not_used": Meaning(
-        "The response block is not of the size asked for", "Check `NGsBlkXd`: this spectrum lacks local fields"
+        "The response block is not of the size asked for",
+        "Check `NGsBlkXd`: this spectrum lacks local fields",
     ),
     "nonlocal_commutator_missing": Meaning("The spectrum was made without [r, V_nl]: it is wrong"),
     "spectrum_unphysical": Meaning("Numbers that are not finite, negative absorption, Re ε(0) below 1"),
@@ -127,7 +136,7 @@ JOB = {
         "A protocol with a larger `ecutwfc_max_ry` or `ground_state_kppa_max`, then seed with it",
     ),
     "kgrid_unconverged": Meaning(
-        "`kgrid = \"converged\"`: the densest grid allowed still changes the spectra: `unconverged`",
+        '`kgrid = "converged"`: the densest grid allowed still changes the spectra: `unconverged`',
         "A larger `kgrid_kppa_max`",
     ),
     "local_fields_unconverged": Meaning(
@@ -136,7 +145,7 @@ JOB = {
     ),
     "bands_short": Meaning(
         "Even with more bands, three times, they end below the spectrum's energies",
-        "A smaller `energy_max_ev`, or `bands = \"reduced-basis\"`",
+        'A smaller `energy_max_ev`, or `bands = "reduced-basis"`',
     ),
     "kpoints_impossible": Meaning("No grid of k-points can be made for the cell", _SEED_AGAIN),
     "potential_failed": Meaning("pp.x gave no potential; the bands are then made by nscf", _NONE_NEEDED),
@@ -144,7 +153,9 @@ JOB = {
         "The bands in the reduced basis could not be made good; the bands are then made by nscf",
         "Nothing: the spectrum is as good, it took longer",
     ),
-    "spectra_failed": Meaning("The process that makes bands and response failed; nscf is tried", _SEED_AGAIN),
+    "spectra_failed": Meaning(
+        "The process that makes bands and response failed; nscf is tried", _SEED_AGAIN
+    ),
     "response_failed": Meaning("The process of the solver failed", _SEED_AGAIN),
     "response_unphysical": Meaning(
         "The response holds numbers that cannot be: nothing of it is kept",

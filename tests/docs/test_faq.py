@@ -31,7 +31,11 @@ def names(diagnoses: ModuleType, *files: str) -> set[str]:
 
 
 def test_every_diagnosis_of_pw_is_explained(diagnoses: ModuleType) -> None:
-    made = names(diagnoses, "qe/failures.py", "qe/verdict.py", *_SHARED) | {"not_run"} | {"odd_electrons", "metal"}
+    made = (
+        names(diagnoses, "qe/failures.py", "qe/verdict.py", *_SHARED)
+        | {"not_run"}
+        | {"odd_electrons", "metal"}
+    )
     assert made == set(diagnoses.PW)
     assert len(made) > 25
 
@@ -45,7 +49,10 @@ def test_every_diagnosis_of_a_job_is_explained(diagnoses: ModuleType) -> None:
     made = set()
     for path in WORKERS.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if not isinstance(node, ast.Call) or getattr(node.func, "id", "") not in ("Finished", "StepFailed"):
+            if not isinstance(node, ast.Call) or getattr(node.func, "id", "") not in (
+                "Finished",
+                "StepFailed",
+            ):
                 continue
             for keyword in node.keywords:
                 if keyword.arg == "diagnosis":

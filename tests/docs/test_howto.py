@@ -20,7 +20,12 @@ from farm.settings import load_settings
 from tests.docs.pages import DOCS, ROOT, files_of, pages, typed
 
 FARM_COMMANDS = sorted(
-    {line for page in pages() for line in typed(page.read_text(encoding="utf-8")) if line.startswith("farm ")}
+    {
+        line
+        for page in pages()
+        for line in typed(page.read_text(encoding="utf-8"))
+        if line.startswith("farm ")
+    }
 )
 SETTINGS_FILE = "farm-home/farm.toml"
 

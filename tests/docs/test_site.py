@@ -21,7 +21,14 @@ from tests.docs.pages import ROOT, pages
 
 # Pages for readers have no word of how they came about, and no place of a machine.
 _FOREIGN = re.compile(r"/work/|/tmp/|/root/|\bTODO\b|\bFIXME\b|\bsession \d|issue #\d", re.IGNORECASE)
-_LOADING = {"script": "src", "img": "src", "source": "src", "iframe": "src", "video": "src", "object": "data"}
+_LOADING = {
+    "script": "src",
+    "img": "src",
+    "source": "src",
+    "iframe": "src",
+    "video": "src",
+    "object": "data",
+}
 
 
 class _Page(HTMLParser):
@@ -51,7 +58,7 @@ class _Page(HTMLParser):
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built site; in strict mode a warning ends the build."""
     directory = tmp_path_factory.mktemp("site")
-    argv = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(directory)]
+    argv = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(directory)]
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
     built = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stdout + built.stderr
@@ -71,7 +78,9 @@ def test_every_page_that_is_written_is_built(site: Path) -> None:
 
 def _local(path: Path, address: str, site: Path) -> tuple[Path, str]:
     parts = urlsplit(address)
-    target = site / parts.path.lstrip("/") if parts.path.startswith("/") else path.parent / unquote(parts.path)
+    target = (
+        site / parts.path.lstrip("/") if parts.path.startswith("/") else path.parent / unquote(parts.path)
+    )
     return (target if parts.path else path).resolve(), unquote(parts.fragment)
 
 
@@ -102,7 +111,9 @@ def test_nothing_is_loaded_from_elsewhere(built: dict[Path, _Page], site: Path) 
             if address.startswith("data:"):
                 continue
             assert not urlsplit(address).netloc, f"{path.name} loads {address}"
-            assert path.name == "404.html" or _local(path, address, site)[0].is_file(), f"{path.name}: {address}"
+            assert path.name == "404.html" or _local(path, address, site)[0].is_file(), (
+                f"{path.name}: {address}"
+            )
     for style in site.rglob("*.css"):
         text = style.read_text(encoding="utf-8")
         assert not re.search(r"url\(\s*['\"]?(?:https?:)?//|@import\s+['\"]?http", text), style
@@ -117,11 +128,15 @@ def test_formulas_are_drawn_without_a_script(site: Path, built: dict[Path, _Page
 def test_every_command_is_in_the_reference(site: Path) -> None:
     import click
 
-    text = "".join(path.read_text(encoding="utf-8") for path in (site / "reference/commands").glob("*.html"))
+    text = "".join(
+        path.read_text(encoding="utf-8") for path in (site / "reference/commands").glob("*.html")
+    )
     for name in cli.list_commands(click.Context(cli)):
         command = cli.get_command(click.Context(cli), name)
         assert f"farm {name}" in text
-        for option in (option for p in command.params if p.param_type_name == "option" for option in p.opts):
+        for option in (
+            option for p in command.params if p.param_type_name == "option" for option in p.opts
+        ):
             assert option in text, f"farm {name} {option}"
 
 
@@ -139,7 +154,9 @@ def test_every_name_is_in_its_table(site: Path, page: str, names: list[str]) -> 
     assert [name for name in names if f"<code>{name}</code>" not in text] == []
 
 
-@pytest.mark.parametrize("page", [*pages(), ROOT / "CONTRIBUTING.md", ROOT / "README.md"], ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "page", [*pages(), ROOT / "CONTRIBUTING.md", ROOT / "README.md"], ids=lambda p: p.name
+)
 def test_pages_speak_of_the_product_alone(page: Path) -> None:
     assert not _FOREIGN.findall(page.read_text(encoding="utf-8"))
 

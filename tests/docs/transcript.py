@@ -1,4 +1,4 @@
-"""Commands and files of a page, followed word for word, and what they printed beside what the page shows."""
+"""Commands and files of a page, followed word for word; what they print beside what the page shows."""
 
 from __future__ import annotations
 
@@ -89,7 +89,9 @@ def difference(shown: Sequence[str], printed: str) -> str:
         while place < len(actual) and not _agree(line, actual[place]) and may_skip:
             place += 1
         if place == len(actual) or not _agree(line, actual[place]):
-            return f"{line!r} is not {actual[place]!r}" if place < len(actual) else f"{line!r} was not printed"
+            return (
+                f"{line!r} is not {actual[place]!r}" if place < len(actual) else f"{line!r} was not printed"
+            )
         place, may_skip = place + 1, False
     if place < len(actual) and not may_skip and any(actual[place:]):
         return f"{actual[place]!r} was printed, too"
@@ -109,10 +111,13 @@ def _comparable(lines: Sequence[str]) -> list[str]:
             continue
         for start, end in spans:
             line = re.sub(r"[\d.]", "#", line[:end][start:]).join((line[:start], line[end:]))
-        masked.append(_MEASURED.sub(lambda match: f"# {match[1]}" if match[1] else "#", re.sub(r"#+", "#", line)))
+        masked.append(
+            _MEASURED.sub(lambda match: f"# {match[1]}" if match[1] else "#", re.sub(r"#+", "#", line))
+        )
     ordered: list[str] = []
     for is_end, group in groupby(masked, key=lambda line: line.startswith("done ")):
-        ordered += sorted(group) if is_end else group
+        together = list(group)
+        ordered += sorted(together) if is_end else together
     return [re.sub(r" +", " ", line).rstrip() for line in ordered]
 
 
