@@ -9,13 +9,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import click
 from kombu.exceptions import OperationalError
 
 from farm.backlog import Backlog
-from farm.errors import BrokerError, FarmError
+from farm.errors import BrokerError, FarmError, MissingProgramError
 from farm.queues import RANK, REFIT, TRAINER_QUEUE, make_app
 from farm.settings import Settings
 
@@ -152,6 +153,9 @@ def trainer(ctx: click.Context) -> None:
     from farm.console import begin_role, settings_of
     from farm.serving import serve, worker_name
 
+    if find_spec("torch") is None:
+        # Else it would be told at the first refit.
+        raise MissingProgramError("torch is not installed", fix="pip install 'farm[trainer]'")
     begin_role()
     settings = settings_of(ctx)
     with broker_url(settings) as url:
