@@ -83,7 +83,7 @@ def needed_wall_s(
 def why_leave(walltime: Walltime | None, idle_s: float, *, until_idle_s: float | None, now_s: float) -> str:
     """Why a worker wants to leave once its slots are free; empty while it stays."""
     if walltime is not None and walltime.drains(now_s):
-        return f"leaves in {duration(max(0.0, walltime.left_s(now_s)))}"
+        return f"its walltime ends: {duration(max(0.0, walltime.left_s(now_s)))} left for jobs"
     if until_idle_s is not None and idle_s >= until_idle_s:
         return f"had no job for {duration(idle_s)}"
     return ""

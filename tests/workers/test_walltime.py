@@ -103,7 +103,7 @@ def test_without_a_prior_the_prediction_counts_twice() -> None:
         (10.0, 60.0, 3600.0, ""),
         (60.0, 60.0, 3600.0, "had no job for 60 s"),
         (0.0, None, 61.0, ""),
-        (0.0, 60.0, 50.0, "leaves in 50 s"),
+        (0.0, 60.0, 50.0, "its walltime ends: 50 s left for jobs"),
     ],
 )
 def test_why_a_worker_leaves(idle_s: float, until_idle_s: float | None, left_s: float, reason: str) -> None:
