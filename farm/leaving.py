@@ -1,4 +1,4 @@
-"""How a role with pool processes leaves: what ends soon is finished, the rest is handed over.
+"""How a role leaves that serves queues: what ends soon is finished, the rest is handed over.
 
 ::
 
@@ -64,6 +64,31 @@ class Leaving:
         self._busy_s = time.monotonic()
         self._consumer: Any = None
 
+    def listen_alone(self) -> None:
+        """The same for a role that runs its tasks itself: one that is longer than the grace is broken off.
+
+        What was begun is on disk (a refit), or done again (an append).
+        """
+
+        def told(*_: Any) -> None:
+            from celery.worker import state
+
+            if state.should_stop is None:
+                signal.setitimer(signal.ITIMER_REAL, max(self._stay.grace_s, 0.01))
+            state.should_stop = 0
+
+        def overdue(*_: Any) -> None:
+            from celery.exceptions import WorkerShutdown
+            from celery.worker import state
+
+            if state.active_requests:
+                LOGGER.info("leaves in the middle of its task")
+                raise WorkerShutdown(0)  # a SystemExit that celery takes for no fault
+
+        for number in _TOLD:
+            signal.signal(number, told)
+        signal.signal(signal.SIGALRM, overdue)
+
     def listen(self, consumer: Any) -> None:
         """From now on signals are ours; main thread only.
 
@@ -77,7 +102,7 @@ class Leaving:
 
     def why_not(self) -> str:
         """Why no more jobs are taken, for good; empty while it stays."""
-        if not self._reason and self._stay.is_over():
+        if self._deadline_s is None and self._stay.is_over():
             self._must_leave("its time is over")
         if self._deadline_s is None:
             wish = self._drains or self._stay.why_leave(self._idle_s())

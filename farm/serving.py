@@ -76,6 +76,8 @@ def serve(
         if slots:
             leaving.listen(sender)
             sender.timer.call_repeatedly(_STEP_EVERY_S, step, (sender,))
+        else:
+            leaving.listen_alone()
         report(sender)
         sender.timer.call_repeatedly(REPORT_EVERY_S, report, (sender,))
 

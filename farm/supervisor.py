@@ -18,8 +18,8 @@ from farm.settings import Settings
 # A role that dies at once, this many times in a row, will not live: say so instead of looping.
 _MAX_RAPID_DEATHS = 3
 _RAPID_S = 5.0
-# Longer than the soft shutdown of a Celery worker.
-_STOP_TIMEOUT_S = 15.0
+# Beyond the grace of a worker: cleaning up.
+_STOP_SPARE_S = 10.0
 # Exit codes of a FarmError: the same command would say the same again.
 _REFUSALS = (1, 2)
 
@@ -108,17 +108,18 @@ class Supervisor:
     def _stop(self) -> None:
         """SIGTERM, wait, then SIGKILL to whole process groups."""
         for last in (False, True):
-            _stop_together([r for r in self._running if r.role.stops_last is last])
+            roles = [r for r in self._running if r.role.stops_last is last]
+            _stop_together(roles, self._settings.grace_s + _STOP_SPARE_S)
         for running in self._running:
             if running.process.stdin is not None:
                 running.process.stdin.close()
 
 
-def _stop_together(roles: list[_Running]) -> None:
+def _stop_together(roles: list[_Running], timeout_s: float) -> None:
     alive = [running for running in roles if running.process.poll() is None]
     for running in alive:
         running.signal_group(signal.SIGTERM)
-    deadline = time.monotonic() + _STOP_TIMEOUT_S
+    deadline = time.monotonic() + timeout_s
     for running in alive:
         try:
             running.process.wait(max(0.1, deadline - time.monotonic()))

@@ -96,6 +96,10 @@ def run_refit(n_rpa: int, backlog: Backlog, settings: Settings) -> None:
         LOGGER.error("refit: %s", error)
         backlog.roster.set_refit_state(state="idle", failures=failures + 1, message=str(error))
         return
+    except SystemExit:
+        # Told to stop in the middle: no failure, and no lease to wait for.
+        backlog.roster.set_refit_state(state="idle", failures=failures)
+        raise
     LOGGER.info("refit: %s", report.message)
     # One that was killed has ended on the materials it began with: what came since calls the next.
     fitted = n_rpa if report.n_rpa is None else report.n_rpa

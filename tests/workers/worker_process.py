@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+import farm.serving
+import workers.horizon
 import workers.tasks
 import workers.walltime
 from farm.backlog import Backlog
@@ -44,6 +46,9 @@ def main(url: str, name: str, lease_s: str, work_s: str, starts: str, leave: str
     asked = {"slots": 1, "walltime_s": None, "until_idle_s": None, "grace_s": 5.0, **json.loads(leave)}
     # A test has seconds where a cluster has hours.
     workers.walltime.SPARE_S = workers.walltime._AROUND_S = 0.0
+    if leave != "{}":
+        farm.serving.REPORT_EVERY_S = workers.horizon._LOOK_EVERY_S = 0.4
+        workers.tasks._CLOSING_S = 0.8
 
     def compute(
         job: Job,
