@@ -17,8 +17,10 @@ from farm.dashboard.access import Access
 from farm.dashboard.answers import refusal
 from farm.dashboard.farm_view import Farm
 from farm.dashboard.guard import Guard
-from farm.dashboard.pages import failures, jobs, login, material, materials, model, overview
-from farm.errors import BrokerError, FarmError
+from farm.dashboard.pages import failures, jobs, login, material, materials, model, overview, programs
+from farm.errors import BrokerError, FarmError, InputError
+
+PAGES = (overview, materials, jobs, failures, material, model, login, programs)
 
 
 def make_app(farm: Farm, access: Access) -> FastAPI:
@@ -34,7 +36,7 @@ def make_app(farm: Farm, access: Access) -> FastAPI:
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.state.farm, app.state.access = farm, access
     app.add_middleware(Guard, access=access)
-    for page in (overview, materials, jobs, failures, material, model, login):
+    for page in PAGES:
         app.include_router(page.router)
     app.mount("/static", _Static(directory=str(files("farm.dashboard") / "static")))
     app.add_exception_handler(FarmError, _farm_error)
@@ -56,6 +58,8 @@ async def _farm_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, FarmError)  # noqa: S101
     if isinstance(error, BrokerError):
         return refusal(request, 503, "Redis does not answer", error.message, fix=error.fix)
+    if isinstance(error, InputError):
+        return refusal(request, 400, "Not possible", error.message, fix=error.fix)
     return refusal(request, 500, "This could not be read", error.message, fix=error.fix)
 
 

@@ -63,6 +63,7 @@ def _environment() -> Environment:
         "number": number,
         "count": count,
         "seconds": seconds,
+        "age": age,
         "formula": formula,
     }
     environment.filters.update(filters)
@@ -87,6 +88,13 @@ def seconds(value: float | None) -> str:
     if value is None or value != value:
         return NOTHING
     return f"{value:.1f} s" if value < 10 else duration(value)
+
+
+def age(value_s: float) -> str:
+    """How long something has been so, in whole units: ``3 d``."""
+    if value_s < 172_800:
+        return duration(max(0.0, value_s))
+    return f"{value_s / 86400:.0f} d"
 
 
 def formula(text: str) -> Markup:
