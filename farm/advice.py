@@ -10,6 +10,8 @@ from typing import Any
 from farm.job import Engine
 
 _OPEN = ("ready", "dispatched", "running")
+# How the holds of workers begin that leave in good order: nothing is to be mended there.
+LEAVING = ("leaves in", "its walltime ends", "its time is over", "told ", "had no job")
 
 
 class Urgency(StrEnum):
@@ -68,7 +70,8 @@ def _workers(document: Mapping[str, Any]) -> Iterator[Advice]:
             text = f"{waiting} for a {slot_class} slot; one slot of a machine's whole memory"
             yield _soon(text, "farm worker --slots 1")
     for worker in document["workers"]:
-        if hold := worker.get("hold"):
+        hold = worker.get("hold", "")
+        if hold and not hold.startswith(LEAVING):
             yield _soon(f"{worker['name']} takes no jobs: {hold}", "farm doctor")
 
 

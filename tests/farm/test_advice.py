@@ -64,6 +64,11 @@ def test_a_farm_that_is_well_asks_for_nothing() -> None:
     assert advise(farm(jobs={"ready": 5, "running": 1, "done": 7, "metal": 1})) == []
 
 
+def test_a_worker_that_leaves_in_good_order_asks_for_nothing() -> None:
+    leaving = {"name": "w", "role": "worker", "slots": 1, "hold": "leaves in 27 s; the next job needs 54 s"}
+    assert advise(farm(workers=[*WELL["workers"], leaving])) == []
+
+
 def test_an_idle_farm_without_roles_asks_for_nothing() -> None:
     assert advise(farm(jobs={"done": 7}, leader="", workers=[])) == []
 
