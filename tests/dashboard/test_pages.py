@@ -1,0 +1,113 @@
+"""What the pages say of a farm."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+
+import pytest
+from fastapi.testclient import TestClient
+
+from farm.backlog import Backlog
+from farm.job import Job
+from farm.settings import Settings
+from tests.dashboard.conftest import MATERIALS
+
+Browse = Callable[..., TestClient]
+
+
+@pytest.mark.usefixtures("stored")
+def test_the_table_has_every_material(browse: Browse) -> None:
+    page = browse().get("/materials").text
+    for material_id, *_ in MATERIALS:
+        assert f"/materials/{material_id}" in page
+
+
+@pytest.mark.usefixtures("stored")
+def test_failures_say_what_to_do(browse: Browse) -> None:
+    page = browse().get("/failures").text
+    assert "scf_not_converged" in page or "scf not converged" in page
+    assert "atoms may be too close" in page
+    assert "ladder_unconverged" in page or "ladder unconverged" in page
+
+
+@pytest.mark.usefixtures("stored")
+def test_a_material_has_its_numbers_and_its_files(browse: Browse) -> None:
+    client = browse()
+    page = client.get("/materials/BN-hexagonal").text
+    for words in ("4.25", "4.69", "P6_3/mmc", "Local fields", "Structure", "<svg"):
+        assert words in page, words
+    assert "data_" in client.get("/materials/BN-hexagonal.cif").text or "BN-hexagonal.cif" in page
+
+
+@pytest.mark.usefixtures("stored")
+def test_a_failed_one_says_why(browse: Browse) -> None:
+    page = browse().get("/materials/agm000999002").text
+    for words in ("scf did not converge in 200 iterations", "mixing_beta = 0.3", "atoms may be too close"):
+        assert words in page, words
+
+
+def test_a_waiting_one_is_known(browse: Browse, backlog: Backlog, make_job: Callable[..., Job]) -> None:
+    backlog.enqueue([make_job("waits-here", 12.0)])
+    answer = browse().get("/materials/waits-here")
+    assert answer.status_code == 200
+    assert "ready" in answer.text or "waits" in answer.text
+
+
+def test_the_gauge_of_what_waits(browse: Browse, backlog: Backlog, make_job: Callable[..., Job]) -> None:
+    backlog.enqueue([make_job(name) for name in "ABCD"])
+    first, second = backlog.dispatch(2, 60)
+    backlog.start(first.job_id, first.token, "worker@a.1", 60)
+    told = browse().get("/api/backlog").json()
+    assert told["waiting"] == 3
+    assert told["native"]["small"] == {"ready": 2, "running": 1}
+    assert second.job_id != first.job_id
+
+
+@pytest.mark.usefixtures("stored")
+def test_status_is_that_of_the_command(browse: Browse, run: Callable[..., tuple[int, str, str]]) -> None:
+    shown = browse().get("/api/status").json()
+    said = json.loads(run("status", "--json")[1])
+    assert shown["store"] == said["store"]
+    assert shown["jobs"] == said["jobs"]
+    assert shown["advice"] == said["advice"]
+
+
+@pytest.mark.usefixtures("stored")
+def test_materials_for_programs(browse: Browse) -> None:
+    client = browse()
+    told = client.get("/api/materials").json()
+    rows = told["materials"] if isinstance(told, dict) else told
+    assert len(rows) == len(MATERIALS)
+    table = client.get("/materials.csv")
+    if table.status_code == 200:
+        assert len(list(csv.DictReader(io.StringIO(table.text)))) == len(MATERIALS)
+
+
+def test_metrics_have_failures(browse: Browse, stored: object) -> None:
+    assert stored
+    assert 'farm_failures{diagnosis="scf_not_converged",farm="farm"} 2.0' in browse().get("/metrics").text
+
+
+def test_an_empty_farm_has_pages(browse: Browse) -> None:
+    client = browse()
+    for path in ("/", "/materials", "/jobs", "/failures", "/model"):
+        assert client.get(path).status_code == 200
+
+
+@pytest.mark.usefixtures("stored")
+def test_without_redis_the_store_is_shown(settings: Settings) -> None:
+    from farm.dashboard.access import make_access
+    from farm.dashboard.app import make_app
+    from farm.dashboard.farm_view import Farm
+    from farm.dashboard.server import patient_backlog
+
+    farm = Farm(settings, patient_backlog("redis://127.0.0.1:1/0", "farm"))
+    with TestClient(make_app(farm, make_access("127.0.0.1")), base_url="http://127.0.0.1:8080") as client:
+        assert "BN-hexagonal" in client.get("/materials").text
+        away = client.get("/jobs")
+        assert away.status_code == 503
+        assert "Redis" in away.text
+        assert "Traceback" not in away.text
