@@ -36,7 +36,7 @@ def dashboard(ctx: click.Context, host: str, port: int, host_names: tuple[str, .
     pause, retry, cancel and prioritise; with FARM_DASHBOARD_VIEW_TOKEN, only look. Beyond loopback one of
     them must be set, and nothing is shown without.
 
-    \\b
+    \b
     farm dashboard
     farm dashboard --host 0.0.0.0 --host-name farm.example.org
     """

@@ -22,7 +22,7 @@ def health(ctx: click.Context, role: str, any_host: bool, as_json: bool) -> int:
     A cpu worker that takes no jobs for the moment (a full disk) is alive: restarting it mends nothing. Any
     scheduler that leads counts: a second one waits.
 
-    \\b
+    \b
     farm health worker             for the health check of a container
     farm health writer --any-host
     """
@@ -52,7 +52,7 @@ def metrics(ctx: click.Context) -> None:
 
     The dashboard serves the same at /metrics.
 
-    \\b
+    \b
     farm metrics | grep farm_jobs
     farm metrics > /var/lib/node_exporter/textfile/farm.prom
     """
