@@ -62,7 +62,7 @@ def test_the_gauge_of_what_waits(browse: Browse, backlog: Backlog, make_job: Cal
     backlog.start(first.job_id, first.token, "worker@a.1", 60)
     told = browse().get("/api/backlog").json()
     assert told["waiting"] == 3
-    assert told["native"]["small"] == {"ready": 2, "running": 1}
+    assert told["native"]["small"] == {"ready": 2, "waiting": 3, "running": 1}
     assert second.job_id != first.job_id
 
 

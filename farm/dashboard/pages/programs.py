@@ -33,15 +33,18 @@ def backlog(request: Request) -> dict[str, Any]:
     """Jobs by engine and slot class, and how many wait: what decides how many workers there should be.
 
     ``ready`` counts those nobody has taken, ``running`` those at work; ``waiting`` those that are ready or
-    handed out and not yet started, over all queues.
+    handed out and not yet started, of each queue and over all.
     """
     jobs = request.app.state.farm.backlog
     ready, counts = jobs.ready_by_queue(), jobs.counts()
-    running = [job.queue for job in jobs.leased() if job.state is JobState.RUNNING]
+    leased = jobs.leased()
+    running = [job.queue for job in leased if job.state is JobState.RUNNING]
+    handed_out = [job.queue for job in leased if job.state is JobState.DISPATCHED]
     by_engine = {
         engine.value: {
             slot_class.value: {
                 "ready": ready.get(queue := queue_name(engine, slot_class), 0),
+                "waiting": ready.get(queue, 0) + handed_out.count(queue),
                 "running": running.count(queue),
             }
             for slot_class in SlotClass
