@@ -47,6 +47,11 @@ def test_tutorial_does_and_prints_what_it_says(pp_x: Path, tmp_path: Path) -> No
         (["done  A  1.0 CPU s", "done  B  2.0 CPU s"], "done  B  3.0 CPU s\ndone  A  1.5 CPU s", True),
         ([" m   gap  CPU s", " A   1.0    2.5"], " m   gap  CPU s\n A   1.0    7.7", True),
         ([" m   gap  CPU s", " A   1.0    2.5"], " m   gap  CPU s\n A   2.0    2.5", False),
+        (
+            [" m   gap  CPU s", " A   1.0    2.5", " B   3.0    2.6"],
+            " m   gap  CPU s\n B   3.0    2.4\n A   1.0    2.5",
+            True,
+        ),
         (["x ... y"], "x 3 z y", True),
         (["x ... y"], "x 3 z", False),
     ],

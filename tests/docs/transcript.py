@@ -115,10 +115,17 @@ def _comparable(lines: Sequence[str]) -> list[str]:
             _MEASURED.sub(lambda match: f"# {match[1]}" if match[1] else "#", re.sub(r"#+", "#", line))
         )
     ordered: list[str] = []
-    for is_end, group in groupby(masked, key=lambda line: line.startswith("done ")):
+    for kind, group in groupby(masked, key=_order_of):
         together = list(group)
-        ordered += sorted(together) if is_end else together
+        ordered += sorted(together) if kind else together
     return [re.sub(r" +", " ", line).rstrip() for line in ordered]
+
+
+def _order_of(line: str) -> str:
+    """What comes in an order of its own: jobs as they end, rows of a table by a measurement."""
+    if line.startswith("done "):
+        return "job"
+    return "row" if line.startswith(" ") and line.endswith("#") else ""
 
 
 def _agree(shown: str, printed: str) -> bool:
