@@ -23,7 +23,13 @@ HEADERS = {
 def is_for_programs(request: Request) -> bool:
     """Whether whoever asks reads JSON and no page."""
     path = request.url.path
-    return path.startswith("/api/") or path in ("/metrics", "/health") or "authorization" in request.headers
+    open_to_programs = path.startswith("/api/") or path in ("/metrics", "/health") or is_checkpoint(path)
+    return open_to_programs or "authorization" in request.headers
+
+
+def is_checkpoint(path: str) -> bool:
+    """Whether it is one of the files that `farm pull` asks for."""
+    return path.startswith("/checkpoints/")
 
 
 def refusal(request: Request, status_code: int, title: str, message: str, *, fix: str = "") -> Response:

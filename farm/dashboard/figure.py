@@ -23,7 +23,7 @@ _TENTHS = 10
 _MOST_STRETCHES = 420
 # Between two rows of texts.
 _ROW = 15
-_NICE = (1.0, 2.0, 2.5, 5.0, 10.0)
+_NICE = (1.0, 2.0, 5.0, 10.0)
 
 Ticks = tuple[tuple[float, str], ...]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from base64 import b64decode
 from collections.abc import Mapping
 from urllib.parse import parse_qsl, quote, urlsplit
 
@@ -14,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from farm.dashboard.access import Access, Scope, Session
-from farm.dashboard.answers import HEADERS, is_for_programs, refusal
+from farm.dashboard.answers import HEADERS, is_checkpoint, is_for_programs, refusal
 from farm.dashboard.attempts import Attempts
 
 COOKIE = "farm_session"
@@ -51,7 +52,7 @@ class Guard:
             return Response(
                 "unknown host; start with --host-name for a name of your own\n", status_code=400
             )
-        bearer = _bearer(request.headers.get("authorization", ""))
+        bearer = _token_of(request)
         if bearer is None:
             request.state.session = self._session_of_browser(request)
         elif not self._attempts.allowed(who := "bearer " + client_of(request), now_s := time.monotonic()):
@@ -127,6 +128,24 @@ def _unauthorised(request: Request, message: str) -> Response:
     wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     onward = f"?next={quote(wanted)}" if request.method == "GET" and wanted != "/" else ""
     return RedirectResponse("/login" + onward, status_code=303)
+
+
+def _token_of(request: Request) -> str | None:
+    """The token of a program; None: it showed none."""
+    header = request.headers.get("authorization", "")
+    kind, _, said = header.partition(" ")
+    # What `farm pull --from https://farm:TOKEN@host/checkpoints` sends. A browser that remembers it
+    # sends it with forms of other pages, too: nothing but files to be read may be asked for so.
+    if kind.lower() == "basic" and request.method in _SAFE_METHODS and is_checkpoint(request.url.path):
+        return _password(said)
+    return _bearer(header)
+
+
+def _password(said: str) -> str:
+    try:
+        return b64decode(said, validate=True).decode().partition(":")[2]
+    except ValueError:
+        return ""
 
 
 def _bearer(header: str) -> str | None:
