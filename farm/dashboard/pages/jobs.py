@@ -38,7 +38,7 @@ def jobs(request: Request) -> HTMLResponse:
     farm, asked = request.app.state.farm, request.query_params
     state = _state(asked.get("state", ""))
     name = asked.get("name", "").strip()[:128]
-    page = min(_LAST_PAGE, max(1, int(text))) if (text := asked.get("page", "")).isdecimal() else 1
+    page = min(_LAST_PAGE, max(1, int(text))) if (text := asked.get("page", "")[:9]).isdecimal() else 1
     if name:
         sections, more = [("Jobs of " + name, "named", _named(farm, name))], False
     elif state is not None:
