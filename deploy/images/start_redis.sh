@@ -2,7 +2,7 @@
 # Start Redis for a farm in containers: deploy/redis/redis.conf for what is kept, users.acl.example for who may what.
 # The password comes in FARM_REDIS_PASSWORD and goes no further than its SHA-256, into a file in memory.
 set -eu
-config=${FARM_REDIS_CONFIG:-/etc/redis/farm}
+config=${FARM_REDIS_CONFIG:-/etc/farm/redis}
 name=${FARM_NAME:-farm}
 [ -n "${FARM_REDIS_PASSWORD:-}" ] || { echo "FARM_REDIS_PASSWORD must be set" >&2; exit 1; }
 
