@@ -1,5 +1,5 @@
 # make run    set up, compute the bundled crystals on both rungs, fit the model, show the table
-# make test   set up, run every test (real Quantum ESPRESSO, real Redis)
+# make test   set up, run every test, two at a time (real Quantum ESPRESSO, real Redis)
 # make docs   build this project's site into site/
 .PHONY: setup run test lint bench docs
 
@@ -14,7 +14,7 @@ run: setup
 
 test:
 	@deploy/setup.sh browser
-	@.venv/bin/python -m pytest
+	@.venv/bin/python -m pytest -n 2 --dist loadfile
 
 lint: setup
 	@.venv/bin/ruff check .

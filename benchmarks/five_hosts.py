@@ -48,7 +48,6 @@ class Cut:
     up_s: float = 0.0
     done_meanwhile: int = 0
     brought_back: int = 0
-    leases_lost: int = 0
     first_word_after_s: float = 0.0
 
 
@@ -121,7 +120,6 @@ def cut_off(farm: Farm, network: Network, host: str, for_s: float, clock: Callab
     """Take a host's link down, wait, bring it up again, and wait until its role is heard of."""
     cut = Cut(host=host, down_s=clock())
     done, scheduler_log = farm.status()["jobs"]["done"], farm.log("head").stat().st_size
-    own_log = farm.log(host).stat().st_size
     network.cut(host)
     time.sleep(for_s)
     cut.done_meanwhile = farm.status()["jobs"]["done"] - done
@@ -133,7 +131,6 @@ def cut_off(farm: Farm, network: Network, host: str, for_s: float, clock: Callab
         f"{host} to speak",
     )
     cut.first_word_after_s = clock() - cut.up_s
-    cut.leases_lost = farm.count(host, "lease", own_log)
     return cut
 
 
@@ -196,10 +193,10 @@ def main() -> int:
         shutil.rmtree(directory, ignore_errors=True)
     if options.json:
         options.json.write_text(json.dumps(asdict(outcome), indent=1), encoding="utf-8")
-    print(" host   cut off, s  back, s  done meanwhile  brought back  leases lost  heard of after, s")
+    print(" host   cut off, s  back, s  done meanwhile  brought back  heard of after, s")
     for cut in outcome.cuts:
         numbers = f"{cut.down_s:10.0f} {cut.up_s:8.0f} {cut.done_meanwhile:15d} {cut.brought_back:13d}"
-        print(f" {cut.host:<6} {numbers} {cut.leases_lost:12d} {cut.first_word_after_s:18.1f}")
+        print(f" {cut.host:<6} {numbers} {cut.first_word_after_s:18.1f}")
     stored = f"{outcome.done} done, {outcome.rows} rows of {outcome.materials} materials"
     left = f"{len(outcome.left_over)} processes left over"
     print(f"{outcome.crystals} crystals: {stored}, {left}, {outcome.wall_s:.0f} s")

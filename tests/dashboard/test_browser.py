@@ -17,6 +17,7 @@ from farm.dashboard.access import make_access
 from farm.dashboard.app import make_app
 from farm.dashboard.farm_view import Farm
 from farm.job import Job
+from farm.result import Result
 from farm.settings import Settings
 from tests.conftest import missing
 
@@ -185,7 +186,9 @@ def test_the_structure_is_drawn_and_turns(chromium: Any, address: str) -> None:
     canvas.scroll_into_view_if_needed()
     page.wait_for_timeout(300)
     before = canvas.screenshot()
-    assert len(before) > 3000  # a blank one has a few hundred bytes
+    opaque = """(c) => { const { data } = c.getContext("2d").getImageData(0, 0, c.width, c.height);
+      let n = 0; for (let i = 3; i < data.length; i += 4) n += data[i] > 0; return 4 * n / data.length; }"""
+    assert canvas.evaluate(opaque) > 0.02
     canvas.focus()
     for _ in range(6):
         page.keyboard.press("ArrowLeft")
@@ -195,18 +198,42 @@ def test_the_structure_is_drawn_and_turns(chromium: Any, address: str) -> None:
     page.context.close()
 
 
-def test_a_spectrum_tells_its_values_by_keyboard(chromium: Any, address: str) -> None:
+def test_a_spectrum_tells_its_values(chromium: Any, address: str, stored: list[Result]) -> None:
     page, wrong = opened(chromium, 1280, "light")
     page.goto(address + "/materials/BN-hexagonal")
-    slider = page.locator("input[type=range]").first
+    result = next(each for each in stored if each.crystal.material_id == "BN-hexagonal")
+    slider, shown = page.locator("#energy"), page.locator("#energy-shown")
     slider.focus()
-    before = page.locator("main").inner_text()
+    # By keyboard: a step is one point of the grid.
+    at = int(slider.input_value()) + 5
     for _ in range(5):
         page.keyboard.press("ArrowRight")
-    page.wait_for_timeout(100)
-    after = page.locator("main").inner_text()
-    assert after != before
-    assert "eV" in after
+    assert shown.inner_text() == f"{result.energies_ev[at]:.2f} eV"
+    ipa, rpa = (step.eps[0].imag[at] for step in result.ladder)
+    words = page.locator("figure[data-panel] .readout").first.inner_text()
+    assert [float(word) for word in words.split()[1::3]] == pytest.approx([ipa, rpa], rel=1e-3)
+    assert f"IPA {words.split()[1]}" in slider.get_attribute("aria-valuetext")
+    # By pointer: the middle of the frame is the middle of the energies.
+    svg = page.locator("figure[data-panel] svg").first
+    left, right = (float(svg.get_attribute(f"data-{side}")) for side in ("left", "right"))
+    svg.scroll_into_view_if_needed()
+    box = svg.bounding_box()
+    page.mouse.move(box["x"] + box["width"] * (left + right) / 2 / 440, box["y"] + box["height"] / 2)
+    assert float(shown.inner_text().split()[0]) == pytest.approx(10.0, abs=0.1)
+    assert wrong == []
+    page.context.close()
+
+
+def test_another_quantity_comes_without_a_new_page(chromium: Any, address: str) -> None:
+    page, wrong = opened(chromium, 1280, "light")
+    page.goto(address + "/materials/BN-hexagonal")
+    page.evaluate("window.same = true")
+    page.select_option("#quantity", "reflectivity")
+    page.wait_for_selector("text=R along x, y, z")
+    page.locator("#energy").wait_for()
+    assert page.evaluate("window.same")
+    assert "quantity=reflectivity" in page.url
+    assert "eV" in page.locator("#energy-shown").inner_text()
     assert wrong == []
     page.context.close()
 
