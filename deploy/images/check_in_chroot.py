@@ -3,9 +3,10 @@
     debootstrap --variant=minbase bookworm /tmp/debian
     python deploy/images/check_in_chroot.py --base /tmp/debian --into /tmp/images control cpu-worker
 
-Each stage becomes a directory below ``--into``; one that is there is kept, so remove it to build it again. Only
-stages that come from Debian can be built: ``--base`` is taken for every image that is no stage. Needs root. Files
-of this machine that a step needs (resolv.conf, pip.conf) are lent with ``--lend FILE[:PLACE]`` while it runs.
+Each stage becomes a directory below ``--into``; one that is there is kept, so remove it to build it again.
+Only stages that come from Debian can be built: ``--base`` is taken for every image that is no stage. Needs
+root. Files of this machine that a step needs (resolv.conf, pip.conf) are lent with ``--lend FILE[:PLACE]``
+while it runs.
 """
 
 from __future__ import annotations
@@ -117,13 +118,18 @@ class Builder:
     """Stages on the disk, each a root file system."""
 
     def __init__(
-        self, known: Mapping[str, Stage], base: Path, into: Path, lent: Mapping[str, str], arguments: Mapping[str, str]
+        self,
+        known: Mapping[str, Stage],
+        base: Path,
+        into: Path,
+        lent: Mapping[str, str],
+        arguments: Mapping[str, str],
     ) -> None:
         self._known, self._base, self._into = known, base, into
         self._lent, self._arguments = lent, arguments
 
     def build(self, name: str) -> Path:
-        """The root of a stage, built if it is not there. A step that fails ends it, as `docker build` would."""
+        """The root of a stage, built if it is not there; a step that fails ends it, as in `docker build`."""
         root = self._into / name
         if root.exists():
             return root
@@ -166,19 +172,25 @@ class Builder:
         place = root / target.lstrip("/")
         origin = self._into / instruction.flags["from"] if "from" in instruction.flags else ROOT
         for source in (origin / source.lstrip("/") for source in sources):
-            # Docker: what is in a directory goes into the target; a file goes into it where it ends in a slash.
+            # Docker: what is in a directory goes into the target; a file does where that ends in a slash.
             destination = place / source.name if target.endswith("/") and source.is_file() else place
             destination.parent.mkdir(parents=True, exist_ok=True)
             if source.is_dir():
                 destination.mkdir(exist_ok=True)
-            subprocess.run(["cp", "-a", f"{source}/." if source.is_dir() else source, destination], check=True)
+            subprocess.run(
+                ["cp", "-a", f"{source}/." if source.is_dir() else source, destination], check=True
+            )
             if "from" not in instruction.flags:
-                subprocess.run(["chown", "-R", instruction.flags.get("chown", "0:0"), destination], check=True)
+                subprocess.run(
+                    ["chown", "-R", instruction.flags.get("chown", "0:0"), destination], check=True
+                )
             if mode := instruction.flags.get("chmod"):
                 destination.chmod(int(mode, 8))
 
 
-def run_in(root: Path, argv: list[str], values: Mapping[str, str], who: str, lent: Mapping[str, str]) -> None:
+def run_in(
+    root: Path, argv: list[str], values: Mapping[str, str], who: str, lent: Mapping[str, str]
+) -> None:
     """Run a command in a root file system, with /proc, /dev and what is lent; the mounts end with it."""
     mounts = [f"mount --rbind {place} {shlex.quote(str(root))}{place}" for place in ("/proc", "/dev")]
     for path, place in lent.items():
@@ -197,7 +209,9 @@ def run_in(root: Path, argv: list[str], values: Mapping[str, str], who: str, len
 
 def size_mb(root: Path) -> float:
     """Megabytes of a root file system on this disk."""
-    done = subprocess.run(["du", "-sx", "--block-size=1000", root], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        ["du", "-sx", "--block-size=1000", root], check=True, capture_output=True, text=True
+    )
     return int(done.stdout.split()[0]) / 1000
 
 
@@ -209,7 +223,9 @@ def main() -> int:
     parser.add_argument("targets", nargs="+", metavar="STAGE")
     parser.add_argument("--base", type=Path, required=True, help="root file system that debootstrap made")
     parser.add_argument("--into", type=Path, required=True, help="where the stages go")
-    parser.add_argument("--lend", action="append", default=[], metavar="FILE[:PLACE]", help="of this machine")
+    parser.add_argument(
+        "--lend", action="append", default=[], metavar="FILE[:PLACE]", help="of this machine"
+    )
     parser.add_argument("--build-arg", action="append", default=[], metavar="NAME=VALUE")
     options = parser.parse_args()
     arguments = dict(argument.split("=", 1) for argument in options.build_arg)
