@@ -129,7 +129,7 @@ class Builder:
         self._lent, self._arguments = lent, arguments
 
     def build(self, name: str) -> Path:
-        """The root of a stage, built if it is not there; a step that fails ends it, as docker does."""
+        """The root of a stage, built if it is not there; a step that fails ends it, as Docker does."""
         root = self._into / name
         if root.exists():
             return root
