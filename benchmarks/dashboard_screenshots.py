@@ -39,7 +39,8 @@ def main(address: str, directory: Path) -> None:
             image = shot(browser, address + path, (width, height), scheme, ratio)
             to = directory / f"{name}.png"
             # A palette: a third of the size, and nobody sees it.
-            image.convert("RGB").quantize(_COLOURS, dither=Image.Dither.FLOYDSTEINBERG).save(to, optimize=True)
+            small = image.convert("RGB").quantize(_COLOURS, dither=Image.Dither.FLOYDSTEINBERG)
+            small.save(to, optimize=True)
             print(f"{to}  {to.stat().st_size / 1000:.0f} kB")
         browser.close()
 
