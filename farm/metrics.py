@@ -127,12 +127,19 @@ METRICS: tuple[MetricInfo, ...] = (
 NAMES: frozenset[str] = frozenset(metric.name for metric in METRICS)
 
 
-def exposition(backlog: Backlog, settings: Settings, failures: Mapping[str, int]) -> bytes:
+def exposition(
+    backlog: Backlog,
+    settings: Settings,
+    failures: Mapping[str, int],
+    stored: Mapping[str, int] | None = None,
+) -> bytes:
     """All metrics in Prometheus' text format; ``failures`` as :func:`farm.failures.by_diagnosis` has them.
+
+    ``stored``: what the store holds, where that was counted.
 
     Raises BrokerError when Redis does not answer, StoreError for a store that cannot be read.
     """
-    document = gather(backlog, settings)
+    document = gather(backlog, settings, stored)
     samples = dict(
         chain(
             _of_jobs(backlog, document),

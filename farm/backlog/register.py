@@ -79,16 +79,20 @@ class Register:
         """One job, or None."""
         return next(read_views(self.connection, [job_id]), None)
 
-    def jobs(self, states: Iterable[JobState] | None = None, limit: int | None = None) -> Iterator[JobView]:
+    def jobs(
+        self, states: Iterable[JobState] | None = None, limit: int | None = None, skip: int = 0
+    ) -> Iterator[JobView]:
         """Running jobs, then the backlog in its order, then the finished, the last of them first.
 
         states: only these
         limit:  so many at most; reading costs what is read, not what there is
+        skip:   so many at the begin are passed over unread; of those handed out, whatever their state
         """
         wanted = set(states) if states is not None else set(JobState)
+        last = None if limit is None else limit + skip
         views = (
             view
-            for ids in _chunks(self._ids_in_order(wanted, limit))
+            for ids in _chunks(islice(self._ids_in_order(wanted, last), skip, None))
             for view in read_views(self.connection, ids)
             if view.state in wanted
         )

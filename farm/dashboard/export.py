@@ -24,8 +24,10 @@ def json_parts(frame: pd.DataFrame | None, positions: Sequence[int]) -> Iterator
     yield f'{{"total": {len(positions)}, "materials": ['
     between = ""
     for part in _parts(frame, positions):
-        for row in part.to_dict("records"):
-            yield between + json.dumps(row, allow_nan=False)
+        if len(part):
+            rows = (json.dumps(row, allow_nan=False) for row in part.to_dict("records"))
+            # In one piece: each one is handed over between threads.
+            yield between + ",\n".join(rows)
             between = ",\n"
     yield "]}\n"
 

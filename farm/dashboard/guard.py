@@ -94,7 +94,9 @@ class Guard:
         # A bearer token comes from no page of somebody else; a cookie may.
         if not session.value and "authorization" in request.headers:
             return None
-        known = not session.value or session.is_own_form(request.state.form.get("csrf", ""))
+        # Who shows a token acts by that, whatever session he had.
+        by_token = not session.value or request.url.path == "/login"
+        known = by_token or session.is_own_form(request.state.form.get("csrf", ""))
         if not known or not _is_same_origin(request.headers):
             message, fix = "this form is not of this session", "Go back, load the page again, and repeat"
             return refusal(request, 403, "Not allowed", message, fix=fix)

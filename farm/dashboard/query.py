@@ -28,6 +28,7 @@ SORTABLE: Mapping[str, str] = {
 _LONGEST_TEXT = 200
 _PROTOCOL = re.compile(r"[0-9a-f]{1,64}")
 _HAS = re.compile(r"\b(has|only)\s+((?:[A-Z][a-z]?\b[\s,]*)+)")
+_LIST = re.compile(r"[A-Z][a-z]?(\s*,\s*[A-Z][a-z]?)+")
 _SYMBOL = re.compile(r"[A-Z][a-z]?")
 
 
@@ -35,7 +36,7 @@ _SYMBOL = re.compile(r"[A-Z][a-z]?")
 class Query:
     """Conditions, all of which a row meets; None and "": not asked.
 
-    text:      parts of an id or a formula, a space group; ``has Si, O``, ``only Si, O``
+    text:      parts of ids, formulas and space groups; ``Si, O`` or ``has Si, O``; ``only Si, O``
     protocol:  beginning of its hash
     gap_*_ev:  of the indirect gap
     sc_*:      of SC[RPA; IPA]
@@ -65,12 +66,12 @@ class Query:
     @property
     def words(self) -> tuple[str, ...]:
         """Of the text what is looked for in ids, formulas and space groups."""
-        return tuple(_HAS.sub(" ", self.text).split())
+        return () if self._is_list else tuple(_HAS.sub(" ", self.text).split())
 
     @property
     def elements(self) -> frozenset[str]:
         """Elements a crystal has, others beside them."""
-        return self._elements("has")
+        return frozenset(_SYMBOL.findall(self.text)) if self._is_list else self._elements("has")
 
     @property
     def only_elements(self) -> frozenset[str]:
@@ -98,6 +99,11 @@ class Query:
             if f.name != "problems" and getattr(asked, f.name) != f.default
         }
         return f"{path}?{urlencode(pairs)}" if pairs else path
+
+    @property
+    def _is_list(self) -> bool:
+        """Whether the whole text is a list of elements."""
+        return _LIST.fullmatch(self.text) is not None
 
     def _elements(self, word: str) -> frozenset[str]:
         found = (match[2] for match in _HAS.finditer(self.text) if match[1] == word)

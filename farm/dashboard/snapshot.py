@@ -59,10 +59,11 @@ def take_snapshot(store: Store, texts: Sequence[RowTexts]) -> Snapshot:
     for ended in not_done:
         name = ended["diagnosis"] or UNNAMED
         by_diagnosis[name] = by_diagnosis.get(name, 0) + ended["count"]
-    counts = store.counts()
+    counts, table = store.counts(), Table.of_frame(frame)
+    table.prepare()
     return Snapshot(
         frame=frame,
-        table=Table.of_frame(frame),
+        table=table,
         counts={"materials": counts.materials, "ipa": counts.ipa, "rpa": counts.rpa},
         not_done=not_done,
         remedies=summed["remedies"],

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farm.crystal import elements_of
-from farm.dashboard.query import Query
+from farm.dashboard.query import SORTABLE, Query
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,6 +53,12 @@ class Table:
 
     def __len__(self) -> int:
         return int(self._columns["outcome"].size)
+
+    def prepare(self) -> None:
+        """Make now what would be made when it is first asked for: then somebody waits."""
+        for name in SORTABLE:
+            self._order(name)
+        _ = self.protocols, self.repeated, self._lines, self._elements
 
     def select(self, query: Query) -> Positions:
         """The rows that meet a query, in its order; those that do not say what is sorted by come last."""
@@ -134,22 +140,13 @@ class Table:
 
     def _with_word(self, word: str) -> _Mask:
         """Rows whose id, formula or space group has the word."""
-        found = np.zeros(len(self), dtype=np.bool_)
-        text, starts = self._haystack
-        place = text.find(word)
-        while place >= 0:
-            row = int(np.searchsorted(starts, place, side="right")) - 1
-            found[row] = True
-            # On with the next row: one match is enough.
-            place = text.find(word, int(starts[row + 1]))
-        return found
+        return np.fromiter((word in line for line in self._lines), dtype=np.bool_, count=len(self))
 
     @cached_property
-    def _haystack(self) -> tuple[str, NDArray[np.int64]]:
-        """All that words are looked for in, a line a row, and where each line begins."""
+    def _lines(self) -> list[str]:
+        """All that words are looked for in, a line a row."""
         names = (self._columns[name].tolist() for name in ("material_id", "formula", "space_group"))
-        lines = ["\t".join(row).lower() + "\n" for row in zip(*names, strict=True)]
-        return "".join(lines), np.cumsum([0, *map(len, lines)])
+        return ["\t".join(row).lower() for row in zip(*names, strict=True)]
 
     def _of_formulas(self, holds: Callable[[frozenset[str]], bool]) -> _Mask:
         fits = np.array([holds(elements) for elements in self._elements], dtype=np.bool_)

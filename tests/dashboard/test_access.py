@@ -234,17 +234,19 @@ def test_it_does_not_start_beyond_loopback_without_a_token(tmp_path: object) -> 
     query=st.dictionaries(
         st.sampled_from(
             (
-                "q",
+                "text",
                 "page",
                 "sort",
-                "order",
+                "descending",
                 "state",
                 "name",
                 "outcome",
                 "engine",
                 "protocol",
-                "gap_min",
-                "format",
+                "gap_min_ev",
+                "atoms_max",
+                "did",
+                "n",
             )
         )
         | st.text(max_size=5),

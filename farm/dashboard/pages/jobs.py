@@ -42,9 +42,9 @@ def jobs(request: Request) -> HTMLResponse:
     if name:
         sections, more = [("Jobs of " + name, "named", _named(farm, name))], False
     elif state is not None:
-        views = list(farm.backlog.jobs([state], limit=page * PAGE_ROWS + 1))
-        more = len(views) > page * PAGE_ROWS and page < _LAST_PAGE
-        sections = [(_TITLES[state], state.value, views[(page - 1) * PAGE_ROWS : page * PAGE_ROWS])]
+        views = _page(farm, state, page)
+        more = len(views) > PAGE_ROWS and page < _LAST_PAGE
+        sections = [(_TITLES[state], state.value, views[:PAGE_ROWS])]
     else:
         sections, more = _all_sections(farm), False
     document = farm.document()
@@ -143,6 +143,15 @@ def _named(farm: Farm, name: str) -> list[JobView]:
         return found
     # Goes through the whole backlog.
     return list(islice(farm.backlog.select([name]), PAGE_ROWS))
+
+
+def _page(farm: Farm, state: JobState, page: int) -> list[JobView]:
+    """One page, and the job behind it where there is one."""
+    first, most = (page - 1) * PAGE_ROWS, PAGE_ROWS + 1
+    if state in (JobState.RUNNING, JobState.DISPATCHED):
+        # They lie among one another, and are few.
+        return list(farm.backlog.jobs([state], limit=first + most))[first:]
+    return list(farm.backlog.jobs([state], limit=most, skip=first))
 
 
 def _all_sections(farm: Farm) -> list[tuple[str, str, list[JobView]]]:

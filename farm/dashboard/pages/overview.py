@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
+from markupsafe import Markup
 
 from farm.advice import advise
+from farm.dashboard.checkpoint_cards import Version, read_checkpoints
 from farm.dashboard.farm_view import Farm, Moment
 from farm.dashboard.rendering import render
+from farm.dashboard.sparkline import sparkline
 from farm.errors import BrokerError
 from farm.job import FINAL_STATES, JobState
 from farm.overview import model_line, seconds_left, slots_of
@@ -17,6 +21,7 @@ from farm.overview import model_line, seconds_left, slots_of
 router = APIRouter()
 
 _RUNNING_SHOWN = 12
+_VERSIONS_SHOWN = 30
 # Of the bar's 100: what is there can be seen.
 _LEAST_WIDTH = 0.6
 # In the order in which they lie in the bar.
@@ -55,7 +60,23 @@ def _context(farm: Farm) -> dict[str, Any]:
     except BrokerError as error:
         snapshot = catalogue.snapshot
         return {**common, "problem": error, "counts": snapshot.counts if snapshot else None}
-    return {**common, "problem": None, **standing(moment, farm.settings.refit_min_spectra)}
+    learning = learning_of(read_checkpoints(farm.settings.checkpoints_dir).versions)
+    return {
+        **common,
+        "problem": None,
+        "learning": learning,
+        **standing(moment, farm.settings.refit_min_spectra),
+    }
+
+
+def learning_of(versions: Sequence[Version]) -> Markup | None:
+    """Held-out median SC of the last versions as a small line; None where fewer than two were measured."""
+    measured = [version.median_sc for version in versions if version.median_sc is not None]
+    shown = measured[-_VERSIONS_SHOWN:]
+    if not shown:
+        return None
+    words = f"Held-out median SC of the last {len(shown)} versions, from {shown[0]:.3f} to {shown[-1]:.3f}"
+    return sparkline(shown, words)
 
 
 def standing(moment: Moment, refit_min_spectra: int) -> dict[str, Any]:
@@ -83,7 +104,6 @@ def standing(moment: Moment, refit_min_spectra: int) -> dict[str, Any]:
         ],
         "following": moment.following,
         "model_line": model_line(checkpoint).partition(", ")[2] if checkpoint else "",
-        "learning": None,
         "refit_min_spectra": refit_min_spectra,
         "counts": document["store"] if any(document["store"].values()) else None,
     }

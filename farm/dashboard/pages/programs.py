@@ -59,5 +59,6 @@ def metrics(request: Request) -> Response:
     """What ``farm metrics`` prints, for Prometheus."""
     farm = request.app.state.farm
     snapshot = farm.catalogue.snapshot
-    text = exposition(farm.backlog, farm.settings, snapshot.by_diagnosis if snapshot else {})
+    failures, counts = (snapshot.by_diagnosis, snapshot.counts) if snapshot else ({}, None)
+    text = exposition(farm.backlog, farm.settings, failures, counts)
     return Response(text, media_type=CONTENT_TYPE)
