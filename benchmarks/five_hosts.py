@@ -48,6 +48,7 @@ class Cut:
     up_s: float = 0.0
     done_meanwhile: int = 0
     brought_back: int = 0
+    said: str = ""  # the last of what its role said of a lease
     first_word_after_s: float = 0.0
 
 
@@ -104,9 +105,10 @@ class Farm:
         """Of the role there."""
         return self._directory / f"{host}.log"
 
-    def count(self, host: str, words: str, since: int = 0) -> int:
-        """How many lines of a log have some words, after its first ``since`` bytes."""
-        return self.log(host).read_bytes()[since:].decode().count(words)
+    def lines(self, host: str, words: str, since: int) -> list[str]:
+        """Lines of a log that have some words, after its first ``since`` bytes."""
+        text = self.log(host).read_bytes()[since:].decode()
+        return [line for line in text.splitlines() if words in line]
 
     def _command(self, *words: str) -> list[str]:
         return [sys.executable, "-m", "farm.cli.main", *words]
@@ -120,10 +122,11 @@ def cut_off(farm: Farm, network: Network, host: str, for_s: float, clock: Callab
     """Take a host's link down, wait, bring it up again, and wait until its role is heard of."""
     cut = Cut(host=host, down_s=clock())
     done, scheduler_log = farm.status()["jobs"]["done"], farm.log("head").stat().st_size
+    own_log = farm.log(host).stat().st_size
     network.cut(host)
     time.sleep(for_s)
     cut.done_meanwhile = farm.status()["jobs"]["done"] - done
-    cut.brought_back = farm.count("head", "its lease expired; now ready", scheduler_log)
+    cut.brought_back = len(farm.lines("head", "its lease expired; now ready", scheduler_log))
     network.heal(host)
     cut.up_s = clock()
     wait_for(
@@ -131,6 +134,7 @@ def cut_off(farm: Farm, network: Network, host: str, for_s: float, clock: Callab
         f"{host} to speak",
     )
     cut.first_word_after_s = clock() - cut.up_s
+    cut.said = next(reversed(farm.lines(host, "lease", own_log)), "")
     return cut
 
 
@@ -197,6 +201,8 @@ def main() -> int:
     for cut in outcome.cuts:
         numbers = f"{cut.down_s:10.0f} {cut.up_s:8.0f} {cut.done_meanwhile:15d} {cut.brought_back:13d}"
         print(f" {cut.host:<6} {numbers} {cut.first_word_after_s:18.1f}")
+        if cut.said:
+            print(f"        {cut.said}")
     stored = f"{outcome.done} done, {outcome.rows} rows of {outcome.materials} materials"
     left = f"{len(outcome.left_over)} processes left over"
     print(f"{outcome.crystals} crystals: {stored}, {left}, {outcome.wall_s:.0f} s")

@@ -41,18 +41,23 @@ def advise(document: Mapping[str, Any]) -> list[Advice]:
     return sorted(found, key=lambda advice: list(Urgency).index(advice.urgency))
 
 
+def with_advice(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The document of ``farm status --json`` and ``/api/status``: with a list ``advice``."""
+    return {**document, "advice": [vars(advice) for advice in advise(document)]}
+
+
 def _roles(document: Mapping[str, Any]) -> Iterator[Advice]:
     n_open = sum(document["jobs"].get(state, 0) for state in _OPEN)
     roles = {worker["role"] for worker in document["workers"]}
     if document["paused"]:
         yield _now("paused: nothing new is dispatched", "farm resume")
     if n_open and not roles and not document["leader"]:
-        yield _now(f"{jobs(n_open, 'waits', 'wait')}, and no role is running", "farm up")
+        yield _now(f"{_jobs(n_open, 'waits', 'wait')}, and no role is running", "farm up")
         return
     if n_open and not document["leader"]:
         yield _now("no scheduler leads: no job is dispatched", "farm scheduler")
     if n_open and "worker" not in roles:
-        yield _now(f"{jobs(n_open, 'waits', 'wait')} and no cpu worker is running", "farm worker")
+        yield _now(f"{_jobs(n_open, 'waits', 'wait')} and no cpu worker is running", "farm worker")
     if n := document["unstored"]:
         why = "its log says why" if "writer" in roles else "none is running"
         yield _soon(
@@ -63,7 +68,7 @@ def _roles(document: Mapping[str, Any]) -> Iterator[Advice]:
 def _workers(document: Mapping[str, Any]) -> Iterator[Advice]:
     for queue, n in document["unserved"].items():
         engine, slot_class = queue.split(".")
-        waiting = jobs(n, "waits", "wait")
+        waiting = _jobs(n, "waits", "wait")
         if Engine(engine) is Engine.YAMBO:
             yield _soon(f"{waiting} for a worker with yambo; what is missing is told by", "farm doctor")
         else:
@@ -85,16 +90,16 @@ def _model(document: Mapping[str, Any]) -> Iterator[Advice]:
 
 def _ended(n_jobs: Mapping[str, int]) -> Iterator[Advice]:
     if n := n_jobs.get("failed", 0):
-        yield _soon(f"{jobs(n, 'has failed', 'have failed')}; why, and what was tried", "farm report")
+        yield _soon(f"{_jobs(n, 'has failed', 'have failed')}; why, and what was tried", "farm report")
         yield _soon("to compute them again once the cause is gone", "farm retry --state failed")
     if n := n_jobs.get("unconverged", 0):
-        text = f"{jobs(n, 'ended', 'ended')} unconverged; which, and where their ladders stopped"
+        text = f"{_jobs(n, 'ended', 'ended')} unconverged; which, and where their ladders stopped"
         yield _news(text, "farm jobs --state unconverged")
     if n := n_jobs.get("cancelled", 0):
-        yield _news(f"{jobs(n, 'was', 'were')} cancelled", "farm retry --state cancelled")
+        yield _news(f"{_jobs(n, 'was', 'were')} cancelled", "farm retry --state cancelled")
 
 
-def jobs(n: int, one: str, many: str) -> str:
+def _jobs(n: int, one: str, many: str) -> str:
     """``1 job waits``, ``3 jobs wait``."""
     return f"1 job {one}" if n == 1 else f"{n:,} jobs {many}"
 

@@ -7,7 +7,6 @@ Flower, in its process. A Flower that was started late learns so of the jobs tha
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +19,7 @@ from farm.backlog import Backlog, JobView
 from farm.errors import BrokerError
 from farm.job import JobState
 from farm.queues import COMPUTE
+from farm.repeated import repeated
 
 LOGGER = logging.getLogger(__name__)
 
@@ -51,23 +51,18 @@ def event_fields(job: JobView, task_id: str) -> dict[str, Any]:
 @contextmanager
 def telling(backlog: Backlog, app: Celery) -> Iterator[None]:
     """Publish the stages for as long as the context lasts."""
-    stopped = threading.Event()
+    told: dict[str, str] = {}
 
-    def run() -> None:
-        told: dict[str, str] = {}
-        while not stopped.wait(_LOOK_EVERY_S):
-            try:
-                told = _tell(backlog, app, told)
-            except (BrokerError, KombuError, OperationalError, RedisError, OSError) as error:
-                LOGGER.warning("stages are not told: %s", error)
+    def tell() -> bool:
+        nonlocal told
+        try:
+            told = _tell(backlog, app, told)
+        except (BrokerError, KombuError, OperationalError, RedisError, OSError) as error:
+            LOGGER.warning("stages are not told: %s", error)
+        return True
 
-    thread = threading.Thread(target=run, name="stages for Flower", daemon=True)
-    thread.start()
-    try:
+    with repeated(tell, _LOOK_EVERY_S, name="stages for Flower"):
         yield
-    finally:
-        stopped.set()
-        thread.join()
 
 
 def _tell(backlog: Backlog, app: Celery, told: Mapping[str, str]) -> dict[str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +17,7 @@ from kombu.exceptions import OperationalError
 from farm.backlog import Backlog
 from farm.errors import BrokerError, FarmError, MissingProgramError
 from farm.queues import RANK, REFIT, TRAINER_QUEUE, make_app
+from farm.repeated import repeated
 from farm.settings import Settings
 
 if TYPE_CHECKING:
@@ -36,23 +36,17 @@ _MOST_RANKED = 20_000
 @contextmanager
 def announced(backlog: Backlog, lease_s: float) -> Iterator[None]:
     """Tell the scheduler for as long as the refit runs that its trainer is alive."""
-    stopped = threading.Event()
 
-    def run() -> None:
-        while not stopped.wait(lease_s / _HEARTBEATS_PER_LEASE):
-            try:
-                backlog.roster.set_refit_state(state="running", until_s=backlog.now_s() + lease_s)
-            except BrokerError as error:
-                LOGGER.warning("refit: heartbeat: %s", error)
+    def tell() -> bool:
+        try:
+            backlog.roster.set_refit_state(state="running", until_s=backlog.now_s() + lease_s)
+        except BrokerError as error:
+            LOGGER.warning("refit: heartbeat: %s", error)
+        return True
 
     backlog.roster.set_refit_state(state="running", until_s=backlog.now_s() + lease_s)
-    thread = threading.Thread(target=run, name="refit heartbeat", daemon=True)
-    thread.start()
-    try:
+    with repeated(tell, lease_s / _HEARTBEATS_PER_LEASE, name="refit heartbeat"):
         yield
-    finally:
-        stopped.set()
-        thread.join()
 
 
 def _told(backlog: Backlog) -> RefitProgress:

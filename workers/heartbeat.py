@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from farm.backlog import Backlog
 from farm.errors import BrokerError
+from farm.repeated import repeated
 from farm.stage import Stage
 
 LOGGER = logging.getLogger(__name__)
@@ -24,7 +25,6 @@ class Heartbeat:
 
     stage: str = ""
     lost: threading.Event = field(default_factory=threading.Event)
-    stopped: threading.Event = field(default_factory=threading.Event)
 
     def progress(self, stage: Stage, text: str) -> None:
         """What the job does now; told with the next heartbeat."""
@@ -36,20 +36,14 @@ def heartbeat(backlog: Backlog, job_id: str, token: str, lease_s: float) -> Iter
     """Renew the lease of a running job from a thread; ``lost`` is set when the job is taken away."""
     beat = Heartbeat()
 
-    def run() -> None:
-        while not beat.stopped.wait(lease_s / _HEARTBEATS_PER_LEASE):
-            try:
-                if not backlog.renew(job_id, token, lease_s, beat.stage):
-                    beat.lost.set()
-                    return
-            except BrokerError as error:
-                # Redis may come back within the lease; the commit is fenced in any case.
-                LOGGER.warning("%s: heartbeat: %s", job_id, error)
+    def renew() -> bool:
+        try:
+            if not backlog.renew(job_id, token, lease_s, beat.stage):
+                beat.lost.set()
+        except BrokerError as error:
+            # Redis may come back within the lease; the commit is fenced in any case.
+            LOGGER.warning("%s: heartbeat: %s", job_id, error)
+        return not beat.lost.is_set()
 
-    thread = threading.Thread(target=run, name=f"heartbeat {job_id}", daemon=True)
-    thread.start()
-    try:
+    with repeated(renew, lease_s / _HEARTBEATS_PER_LEASE, name=f"heartbeat {job_id}"):
         yield beat
-    finally:
-        beat.stopped.set()
-        thread.join()

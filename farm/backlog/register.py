@@ -223,17 +223,20 @@ class Register:
         return self.connection.key(name)
 
     def _ids_in_order(self, states: set[JobState], limit: int | None) -> Iterator[str]:
+        # One that goes back or ends while this reads would be found twice.
+        moving: dict[str, None] = {}
         if states & {JobState.RUNNING, JobState.DISPATCHED}:
-            yield from (view.job_id for view in self.leased())
+            moving = dict.fromkeys(view.job_id for view in self.leased())
         if JobState.RUNNING in states:  # delivered, not yet stored: without a lease
             with broker_errors():
                 delivered = cast("list[bytes]", self._redis.zrange(self._key("outbox_at"), 0, -1))
-            yield from (job_id.decode() for job_id in delivered)
+            moving |= dict.fromkeys(job_id.decode() for job_id in delivered)
+        yield from moving
         if JobState.READY in states:
-            yield from self.ready_order(limit)
+            yield from (job_id for job_id in self.ready_order(limit) if job_id not in moving)
         for state in JobState:
             if state in states & FINAL_STATES:
-                yield from self._final_ids(state)
+                yield from (job_id for job_id in self._final_ids(state) if job_id not in moving)
 
     def _final_ids(self, state: JobState) -> Iterator[str]:
         first = 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from farm.advice import Urgency, advise
+from farm.advice import Urgency, advise, with_advice
 from farm.console import duration, echo_json, open_backlog, screen, settings_of
 from farm.overview import gather, model_line, seconds_left, slots_of
 
@@ -33,9 +33,7 @@ def status(ctx: click.Context, as_json: bool, watch: bool) -> None:
     settings = settings_of(ctx)
     with open_backlog(settings) as backlog:
         if as_json:
-            document = gather(backlog, settings)
-            advice = [vars(each) for each in advise(document)]
-            echo_json({**document, "advice": advice})
+            echo_json(with_advice(gather(backlog, settings)))
             return
 
         console = screen()

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from farm.dashboard.row_texts import RowTexts
 from farm.dashboard.table import Table
-from farm.failures import UNNAMED
+from farm.failures import NOT_DONE, by_diagnosis
 from farm.job import Outcome
 from farm.store import Store
 from farm.tally import Told, tally
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_NOT_DONE = (Outcome.FAILED.value, Outcome.UNCONVERGED.value)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -47,25 +45,20 @@ def take_snapshot(store: Store, texts: Sequence[RowTexts]) -> Snapshot:
     said = [texts[row] for row in frame.index.tolist()]
     for name in ("space_group", "diagnosis", "reason"):
         frame[name] = pd.array([getattr(each, name) or None for each in said], dtype="string")
-    ends = zip(frame["material_id"].tolist(), frame["outcome"].tolist(), said, strict=True)
+    ends = list(zip(frame["material_id"].tolist(), frame["outcome"].tolist(), said, strict=True))
     # Most rows are done and needed no remedy: nothing of them is summed here.
     summed = tally(
         Told(material, outcome, "", "", text.corrections, text.diagnosis, text.advice, text.reason)
         for material, outcome, text in ends
         if outcome != Outcome.DONE or len(text.corrections) > len("[]")
     )
-    not_done = [ended for ended in summed["not_done"] if ended["outcome"] in _NOT_DONE]
-    by_diagnosis: dict[str, int] = {}
-    for ended in not_done:
-        name = ended["diagnosis"] or UNNAMED
-        by_diagnosis[name] = by_diagnosis.get(name, 0) + ended["count"]
     counts, table = store.counts(), Table.of_frame(frame)
     table.prepare()
     return Snapshot(
         frame=frame,
         table=table,
         counts={"materials": counts.materials, "ipa": counts.ipa, "rpa": counts.rpa},
-        not_done=not_done,
+        not_done=[ended for ended in summed["not_done"] if ended["outcome"] in NOT_DONE],
         remedies=summed["remedies"],
-        by_diagnosis=by_diagnosis,
+        by_diagnosis=by_diagnosis(text.diagnosis for _, outcome, text in ends if outcome in NOT_DONE),
     )

@@ -225,7 +225,13 @@ def test_it_does_not_start_beyond_loopback_without_a_token(tmp_path: object) -> 
     assert ended.stderr.count("\n") == 1
 
 
-@pytest.mark.usefixtures("stored")
+@pytest.fixture
+def visitor(browse: Browse, stored: object) -> TestClient:
+    """Somebody on loopback, of a farm with some materials."""
+    assert stored
+    return browse()
+
+
 @hypothesis_settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -254,7 +260,5 @@ def test_it_does_not_start_beyond_loopback_without_a_token(tmp_path: object) -> 
         max_size=4,
     ),
 )
-def test_whatever_is_asked_is_answered(browse: Browse, page: str, query: dict[str, str]) -> None:
-    if not hasattr(browse, "client"):
-        browse.client = browse()  # type: ignore[attr-defined]
-    assert browse.client.get(page, params=query).status_code < 500  # type: ignore[attr-defined]
+def test_whatever_is_asked_is_answered(visitor: TestClient, page: str, query: dict[str, str]) -> None:
+    assert visitor.get(page, params=query).status_code < 500

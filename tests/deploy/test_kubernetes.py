@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 import yaml
 
-from farm.cli.main import cli
 from farm.slot_class import SlotClass
+from tests.command_lines import parse
 
 K8S = Path(__file__).parents[2] / "deploy" / "k8s"
 DOCUMENTS = [
@@ -45,14 +45,12 @@ def test_pods_are_shut_in_and_bounded(name: str, pod: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(("name", "pod"), PODS, ids=[name for name, _ in PODS])
-def test_commands_are_those_of_farm(name: str, pod: dict[str, Any]) -> None:
+def test_commands_are_those_of_farm(name: str, pod: dict[str, Any]) -> None:  # noqa: ARG001 - the id
     for container in pod["containers"]:
         words = [str(word) for word in container.get("args", ())]
         if container.get("command", [""])[-1] != "farm" or not words:
             continue
-        command = cli.get_command(click.Context(cli), words[0])
-        assert command is not None, name
-        command.make_context(words[0], words[1:], parent=click.Context(cli))
+        parse(shlex.join(["farm", *words]))
 
 
 def test_scaled_jobs_read_our_gauge() -> None:

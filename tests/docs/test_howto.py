@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import importlib
 import os
-import shlex
 import subprocess
 import sys
 import threading
 import tomllib
 from pathlib import Path
 
-import click
 import pytest
 
-from farm.cli.main import cli, main
+from farm.cli.main import main
 from farm.protocol import PRESETS, load_protocol
 from farm.settings import load_settings
+from tests.command_lines import parse
 from tests.docs.pages import DOCS, ROOT, files_of, pages, typed
 
 FARM_COMMANDS = sorted(
@@ -32,15 +31,7 @@ SETTINGS_FILE = "farm-home/farm.toml"
 
 @pytest.mark.parametrize("line", FARM_COMMANDS)
 def test_every_farm_command_of_the_site_is_understood(line: str) -> None:
-    words = [word for word in shlex.split(line, comments=True)[1:] if word != "&"]
-    command: click.Command = cli
-    context = click.Context(cli)
-    while isinstance(command, click.Group) and words:
-        found = command.get_command(context, words[0])
-        assert found is not None, f"no command {words[0]}"
-        command, words = found, words[1:]
-    # Parses every option and argument; nothing is run.
-    command.make_context(command.name, words, parent=context)
+    parse(line)
 
 
 @pytest.mark.parametrize("page", [page for page in pages() if SETTINGS_FILE in files_of(str(page))])

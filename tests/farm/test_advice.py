@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import Any
 
-import click
 import pytest
 
 from farm.advice import Urgency, advise
-from farm.cli.main import cli
 from farm.job import JobState
+from tests.command_lines import parse
 
 WELL: dict[str, Any] = {
     "jobs": {state.value: 0 for state in JobState},
@@ -83,13 +81,7 @@ def test_each_trouble_names_its_command(name: str) -> None:
 @pytest.mark.parametrize("name", ILL)
 def test_every_command_is_one_of_farm(name: str) -> None:
     for advice in advise(ILL[name][0]):
-        words = shlex.split(advice.command)[1:]
-        command: click.Command = cli
-        while isinstance(command, click.Group) and words:
-            found = command.get_command(click.Context(cli), words[0])
-            assert found is not None, advice.command
-            command, words = found, words[1:]
-        command.make_context(command.name, words, parent=click.Context(cli))
+        parse(advice.command)
 
 
 def test_the_most_urgent_comes_first() -> None:

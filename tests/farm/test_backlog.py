@@ -10,7 +10,7 @@ import msgpack
 import pytest
 import redis
 
-from farm.backlog import Backlog, Dispatch, Finish
+from farm.backlog import Backlog, Dispatch, Finish, JobView
 from farm.backlog.older import take_over
 from farm.errors import BrokerError, InputError, LeaseLostError
 from farm.job import FINAL_STATES, Job, JobState, Outcome
@@ -332,3 +332,20 @@ def test_a_backlog_of_the_older_layout_is_taken_over(
     assert backlog.cpu_s()[1] == pytest.approx(3.0)
     [first, _] = backlog.dispatch(2, LEASE_S)
     assert backlog.start(first.job_id, first.token, "w", LEASE_S) == jobs[1]
+
+
+def test_a_job_that_moves_while_the_list_is_read_is_there_once(
+    backlog: Backlog, make_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backlog.enqueue([make_job("A"), make_job("B")])
+    (sent,) = backlog.dispatch(1, 60)
+    backlog.start(sent.job_id, sent.token, "worker@a.1", 60)
+    leased = backlog.leased
+
+    def leased_and_then_gone() -> list[JobView]:
+        found = leased()
+        backlog.give_back(sent.job_id, sent.token, "its worker was stopped")
+        return found
+
+    monkeypatch.setattr(backlog, "leased", leased_and_then_gone)
+    assert sorted(job.material_id for job in backlog.jobs()) == ["A", "B"]

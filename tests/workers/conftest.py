@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +17,27 @@ from farm.crystal import Crystal
 from farm.pseudopotentials import count_electrons, entry
 from workers.qe.inputs import PwInput
 from workers.qe.jobs import PwSession
+
+StartWorker = Callable[..., subprocess.Popen[bytes]]
+
+
+@pytest.fixture
+def start_worker() -> Iterator[StartWorker]:
+    """Start worker_process.py with some arguments; whatever is left of them is killed in the end."""
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def start(*arguments: str) -> subprocess.Popen[bytes]:
+        script = Path(__file__).with_name("worker_process.py")
+        process = subprocess.Popen([sys.executable, str(script), *arguments], process_group=0)
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 

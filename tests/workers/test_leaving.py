@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -67,23 +64,15 @@ def farm(client: object, settings: Settings) -> Farm:  # noqa: ARG001 - client e
 
 
 @pytest.fixture
-def spawn(settings: Settings) -> Iterator[Spawn]:
-    """Start workers; whatever is left of them is killed in the end."""
-    processes: list[subprocess.Popen[bytes]] = []
+def spawn(settings: Settings, start_worker: Spawn) -> Spawn:
+    """Start workers of this farm."""
 
     def start(work_s: float, **leave: Any) -> subprocess.Popen[bytes]:
-        script = Path(__file__).with_name("worker_process.py")
         starts = settings.home / "starts"
-        arguments = [str(settings.redis_url), "farm", "1.0", str(work_s), str(starts), json.dumps(leave)]
-        process = subprocess.Popen([sys.executable, str(script), *arguments], process_group=0)
-        processes.append(process)
-        return process
+        redis_url = str(settings.redis_url)
+        return start_worker(redis_url, "farm", "1.0", str(work_s), str(starts), json.dumps(leave))
 
-    yield start
-    for process in processes:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    return start
 
 
 def left_in_order(worker: subprocess.Popen[bytes], farm: Farm) -> bool:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -66,22 +64,13 @@ def farm(client: object, tmp_path: Path, redis_url: str) -> Farm:  # noqa: ARG00
 
 
 @pytest.fixture
-def spawn(farm: Farm, redis_url: str) -> Iterator[Spawn]:
-    """Start workers; whatever is left of them is killed in the end."""
-    processes: list[subprocess.Popen[bytes]] = []
+def spawn(farm: Farm, redis_url: str, start_worker: Spawn) -> Spawn:
+    """Start workers of this farm."""
 
     def start(work_s: float, lease_s: float = LEASE_S) -> subprocess.Popen[bytes]:
-        script = Path(__file__).with_name("worker_process.py")
-        arguments = [redis_url, "farm", str(lease_s), str(work_s), str(farm.starts_file)]
-        process = subprocess.Popen([sys.executable, str(script), *arguments], process_group=0)
-        processes.append(process)
-        return process
+        return start_worker(redis_url, "farm", str(lease_s), str(work_s), str(farm.starts_file))
 
-    yield start
-    for process in processes:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    return start
 
 
 def test_jobs_run_in_order_of_cost_and_each_once(farm: Farm, spawn: Spawn, make_job: MakeJob) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from farm.advice import advise
+from farm.advice import with_advice
 from farm.job import Engine, JobState, queue_name
 from farm.metrics import CONTENT_TYPE, exposition
 from farm.slot_class import SlotClass
@@ -24,8 +24,7 @@ def health() -> dict[str, bool]:
 @router.get("/api/status")
 def status(request: Request) -> dict[str, Any]:
     """The document of ``farm status --json``."""
-    document = request.app.state.farm.document()
-    return {**document, "advice": [vars(each) for each in advise(document)]}
+    return with_advice(request.app.state.farm.document())
 
 
 @router.get("/api/backlog")
