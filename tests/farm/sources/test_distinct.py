@@ -29,7 +29,7 @@ def like(crystal: Crystal, name: str, strain: float = 0.0, shift: float = 0.0, s
         to_unit_cell=True,
     )
     structure.translate_sites(range(len(structure)), random.random(3))
-    moved = structure.perturb(shift) if shift else structure
+    moved = structure.perturb(shift, seed=seed) if shift else structure
     return crystal_from_structure(moved, material_id=name)
 
 

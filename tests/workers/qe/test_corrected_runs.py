@@ -207,22 +207,34 @@ def _kill_in_first_iteration(session: PwSession) -> None:
         time.sleep(0.01)
 
 
+_DENSITY_READ = "The initial density is read from file"
+
+
+def _cancel_once_second_run_reads_density(session: PwSession) -> None:
+    deadline = time.monotonic() + 120
+    second = session.directory / "pw-2.out"
+    while time.monotonic() < deadline:
+        if second.is_file() and _DENSITY_READ in second.read_text(errors="replace"):
+            break
+        time.sleep(0.05)
+    session.cancelled.set()
+
+
 def test_stagnating_scf_is_stopped_softly_and_goes_on_from_its_density(
     make_session: MakeSession, slow_input: PwInput, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workers.qe.failures.STAGNATION_ITERATIONS", 3)
     # Below what double precision can reach: no mixing helps.
     session = make_session(slow_input.evolve(conv_thr_ry=1e-30, electron_maxstep=2000))
-    stop = threading.Timer(7.0, session.cancelled.set)
+    stop = threading.Thread(target=_cancel_once_second_run_reads_density, args=(session,))
     stop.start()
     with pytest.raises(LeaseLostError):
         run_pw(session)
-    stop.cancel()
+    stop.join()
     first = session.corrections[0]
     assert (first.diagnosis, first.remedy) == ("scf_stagnated", "slower mixing from the last density")
     assert "Program stopped by user request" in (session.directory / "pw-1.out").read_text()
-    second = (session.directory / "pw-2.out").read_text()
-    assert "The initial density is read from file" in second
+    assert _DENSITY_READ in (session.directory / "pw-2.out").read_text()
 
 
 def test_disk_that_fills_up_is_the_cause_not_the_kill_that_follows(
