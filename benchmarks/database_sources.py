@@ -226,7 +226,9 @@ def copied(crystal: Crystal) -> Crystal:
     turn = np.linalg.qr(random.normal(size=(3, 3)))[0]
     structure = crystal.to_structure()
     structure.lattice = structure.lattice.matrix @ np.diag([1.02, 1.0, 1.0]) @ turn
-    return crystal_from_structure(structure.perturb(0.05, seed=7), material_id=f"{crystal.material_id}-copy")
+    return crystal_from_structure(
+        structure.perturb(0.05, seed=7), material_id=f"{crystal.material_id}-copy"
+    )
 
 
 if __name__ == "__main__":

@@ -9,9 +9,8 @@ from typing import Any
 
 from farm.job import Engine
 
+_LOW_DISK_MB = 1000
 _OPEN = ("ready", "dispatched", "running")
-# How the holds of workers begin that leave in good order: nothing is to be mended there.
-LEAVING = ("leaves in", "its walltime ends", "its time is over", "told ", "had no job")
 
 
 class Urgency(StrEnum):
@@ -75,9 +74,13 @@ def _workers(document: Mapping[str, Any]) -> Iterator[Advice]:
             text = f"{waiting} for a {slot_class} slot; one slot of a machine's whole memory"
             yield _soon(text, "farm worker --slots 1")
     for worker in document["workers"]:
-        hold = worker.get("hold", "")
-        if hold and not hold.startswith(LEAVING):
-            yield _soon(f"{worker['name']} takes no jobs: {hold}", "farm doctor")
+        # One that leaves in good order has nothing to be mended.
+        if worker.get("hold") and not worker.get("leaving"):
+            yield _soon(f"no jobs are taken by {worker['name']}: {worker['hold']}", "farm doctor")
+        free_mb = worker.get("free_disk_mb")
+        # A cpu worker watches its scratch itself, and pauses.
+        if worker["role"] != "worker" and free_mb is not None and free_mb < _LOW_DISK_MB:
+            yield _soon(f"{free_mb} MB are left for {worker['writes_to']}", "farm doctor")
 
 
 def _model(document: Mapping[str, Any]) -> Iterator[Advice]:

@@ -7,11 +7,11 @@ job, a scratch directory and a callback for progress that returns such a list, t
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 
 from farm.broker import broker_url, connect, server_program
 from farm.errors import FarmError
+from farm.free_disk import free_disk_bytes
 from farm.settings import Settings
 
 _LOW_DISK_GB = 5.0
@@ -49,8 +49,7 @@ def _check_redis(settings: Settings) -> Check:
 
 
 def _check_disk(settings: Settings) -> Check:
-    place = next(p for p in (settings.home, *settings.home.parents) if p.exists())
-    free_gb = shutil.disk_usage(place).free / 1e9
-    detail = f"{free_gb:.0f} GB free at {place}"
+    free_gb = free_disk_bytes(settings.home) / 1e9
+    detail = f"{free_gb:.0f} GB free for {settings.home}"
     ok = free_gb > _LOW_DISK_GB
     return Check(name="disk", ok=ok, detail=detail, fix="" if ok else "Free some space or move FARM_HOME")

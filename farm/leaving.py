@@ -21,6 +21,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
+from farm.hold import Hold
+
 LOGGER = logging.getLogger(__name__)
 
 # Once more is waited for what was told to stop, and then it is killed.
@@ -39,12 +41,14 @@ class Stay:
     """When a role leaves by itself, and what its jobs get of the time then.
 
     grace_s:   running jobs may go on for so long once it has to leave
+    why_pass:  why the jobs that come next are left to others, as its time is too short for them
     why_leave: given the seconds without a job: why it wants to leave; empty: it stays
     is_over:   whether it has to leave now
     doomed:    of the running jobs the ids of those that will not end within so many seconds
     """
 
     grace_s: float = 5.0
+    why_pass: Callable[[], str] = lambda: ""
     why_leave: Callable[[float], str] = lambda _: ""
     is_over: Callable[[], bool] = lambda: False
     doomed: Callable[[float], Collection[str]] = _nothing
@@ -100,8 +104,8 @@ class Leaving:
         signal.signal(_DRAIN, self._drain)
         signal.signal(signal.SIGALRM, self._overdue)
 
-    def why_not(self) -> str:
-        """Why no more jobs are taken, for good; empty while it stays."""
+    def hold(self) -> Hold | None:
+        """Why no more jobs are taken, for good; None while it stays."""
         if self._deadline_s is None and self._stay.is_over():
             self._must_leave("its time is over")
         if self._deadline_s is None:
@@ -109,7 +113,12 @@ class Leaving:
             # One look with closed queues: what was on its way has arrived by then.
             self._is_closed = bool(wish and self._reason)
             self._reason = wish
-        return self._reason
+        return Hold(self._reason, is_leaving=True) if self._reason else None
+
+    def passes(self) -> Hold | None:
+        """Why the jobs that come next are left to others; None when they are not."""
+        reason = self._stay.why_pass()
+        return Hold(reason, is_leaving=True) if reason else None
 
     @property
     def must(self) -> bool:

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from farm.backlog import Backlog, JobView
+from farm.free_disk import MB
 from farm.job import FINAL_STATES, QUEUES, JobState
 from farm.overview import gather
 from farm.queues import STORE_QUEUE, TRAINER_QUEUE, cpu_queue
@@ -78,8 +79,14 @@ METRICS: tuple[MetricInfo, ...] = (
     MetricInfo(
         name="farm_slots",
         kind="gauge",
-        help="Slots of cpu workers: busy, free, or held by a worker that takes no jobs.",
+        help="Slots of cpu workers: busy, free, or of a worker that takes no jobs: leaving, held.",
         labels=("state",),
+    ),
+    MetricInfo(
+        name="farm_free_disk_bytes",
+        kind="gauge",
+        help="Room where a role writes (scratch, store, checkpoints); of its processes the least.",
+        labels=("role",),
     ),
     MetricInfo(
         name="farm_lease_age_seconds",
@@ -192,10 +199,28 @@ def _of_roles(document: dict[str, Any]) -> Iterator[tuple[str, list[Sample]]]:
     roles = [worker["role"] for worker in workers]
     yield "farm_workers", [((role,), roles.count(role)) for role in _ROLES]
     computing = [worker for worker in workers if worker["role"] == "worker"]
-    held = sum(worker["slots"] for worker in computing if worker.get("hold"))
-    total, busy = sum(worker["slots"] for worker in computing), len(document["running"])
-    free = max(0, total - held - busy)
-    yield "farm_slots", [(("busy",), busy), (("free",), free), (("held",), held)]
+    slots = dict.fromkeys(("", "leaving", "held"), 0)
+    for worker in computing:
+        slots[_pause(worker)] += worker["slots"]
+    # What still runs on a worker that takes no more is counted twice: as busy, too.
+    busy = len(document["running"])
+    free = max(0, slots.pop("") - busy)
+    yield "farm_slots", [((state,), n) for state, n in {"busy": busy, "free": free, **slots}.items()]
+    yield "farm_free_disk_bytes", [((role,), n * MB) for role, n in _least_free_disk_mb(workers).items()]
+
+
+def _pause(worker: Mapping[str, Any]) -> str:
+    if not worker.get("hold"):
+        return ""
+    return "leaving" if worker.get("leaving") else "held"
+
+
+def _least_free_disk_mb(workers: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    least: dict[str, int] = {}
+    for worker in workers:
+        if (free := worker.get("free_disk_mb")) is not None:
+            least[worker["role"]] = min(free, least.get(worker["role"], free))
+    return least
 
 
 def _of_running(backlog: Backlog, settings: Settings) -> Iterator[tuple[str, list[Sample]]]:

@@ -65,12 +65,21 @@ def finished_per_hour(register: Register) -> float:
 
 
 def slots_of(document: dict[str, Any]) -> int:
-    """Jobs that the workers can run at a time."""
-    return sum(worker["slots"] for worker in document["workers"] if worker["role"] == "worker")
+    """Jobs that the workers which take any can run at a time."""
+    return sum(worker["slots"] for worker in _computing(document) if not worker.get("hold"))
+
+
+def why_no_slot(document: dict[str, Any]) -> str:
+    """In words why :func:`slots_of` finds none."""
+    return "no worker takes jobs" if _computing(document) else "no worker is running"
+
+
+def _computing(document: dict[str, Any]) -> list[dict[str, Any]]:
+    return [worker for worker in document["workers"] if worker["role"] == "worker"]
 
 
 def seconds_left(document: dict[str, Any]) -> float | None:
-    """Predicted time until nothing is left to do, on the slots there are; None without a slot."""
+    """Predicted time until nothing is left to do, on the slots that take jobs; None without one."""
     slots = slots_of(document)
     return float(document["cpu_hours"]["to_go"]) * 3600 / slots if slots else None
 

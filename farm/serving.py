@@ -14,6 +14,7 @@ from celery.exceptions import SecurityWarning
 
 from farm.backlog import Backlog
 from farm.errors import BrokerError
+from farm.hold import Hold
 from farm.leaving import Leaving, Stay
 
 LOGGER = logging.getLogger(__name__)
@@ -38,8 +39,8 @@ def serve(
     queues: Sequence[str],
     slots: int | None,
     on_leave: Callable[[], object] = lambda: None,
-    why_not: Callable[[], str] = lambda: "",
-    state: Mapping[str, Any] | None = None,
+    why_not: Callable[[], Hold | None] = lambda: None,
+    state: Callable[[], Mapping[str, Any]] = dict,
     stay: Stay | None = None,
 ) -> None:
     """Serve Celery queues until told to stop, or until it is time to leave.
@@ -47,23 +48,23 @@ def serve(
     slots:    number of pool processes, jobs at a time; None runs tasks in this very process
     on_leave: called after the last task, before the process ends
     why_not:  asked every two seconds; while it gives a reason, no new tasks are taken
-    state:    what ``farm status`` lists for this worker
+    state:    asked as often: what ``farm status`` lists for this worker
     stay:     when it leaves by itself, and how it stops; only with pool processes
     """
     # Celery warns whoever runs as root, as containers do; there is nothing to run pickles for.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     # Pool processes end by SIGQUIT, and survive a SIGTERM to all. Read by celery on import.
     os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")
-    description = {"role": name.split("@")[0], "slots": slots or 0, **(state or {})}
+    description = {"role": name.split("@")[0], "slots": slots or 0}
     gate = _Gate(queues)
     leaving = Leaving(stay or Stay())
 
     def report(consumer: Any) -> None:
-        reason = leaving.why_not() or why_not()
-        gate.set(consumer, is_open=not reason)
-        said = {**description, "hold": reason} if reason else description
+        held = leaving.hold() or why_not() or leaving.passes()
+        gate.set(consumer, is_open=held is None)
         try:
-            backlog.roster.report_worker(name, said, REPORT_EVERY_S * _REPORTS_MISSED)
+            said = {**description, **state()}
+            backlog.roster.report_worker(name, said, REPORT_EVERY_S * _REPORTS_MISSED, held)
         except BrokerError as error:
             LOGGER.warning("%s", error)
 
@@ -91,7 +92,18 @@ def serve(
     signals.worker_ready.connect(ready, weak=False)
     # Logging is set up by the role: celery must not replace it.
     signals.setup_logging.connect(lambda **_: None, weak=False)
-    worker = app.Worker(
+    worker = _celery_worker(app, name, queues, slots)
+    try:
+        worker.start()
+    finally:
+        leaving.end()
+        leave()  # also after a cold shutdown, which leaves by SystemExit
+    if worker.exitcode:
+        raise SystemExit(worker.exitcode)
+
+
+def _celery_worker(app: Celery, name: str, queues: Sequence[str], slots: int | None) -> Any:
+    return app.Worker(
         hostname=name,
         queues=list(queues),
         pool="prefork" if slots else "solo",
@@ -101,13 +113,6 @@ def serve(
         without_mingle=True,
         quiet=True,
     )
-    try:
-        worker.start()
-    finally:
-        leaving.end()
-        leave()  # also after a cold shutdown, which leaves by SystemExit
-    if worker.exitcode:
-        raise SystemExit(worker.exitcode)
 
 
 class _Gate:

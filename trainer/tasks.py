@@ -149,6 +149,7 @@ def trainer(ctx: click.Context) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from farm.broker import broker_url, connect
     from farm.console import begin_role, settings_of
+    from farm.free_disk import free_disk_told
     from farm.serving import serve, worker_name
 
     if find_spec("torch") is None:
@@ -163,4 +164,11 @@ def trainer(ctx: click.Context) -> None:
         # The policy may be another than when what waits was ranked, and the model one that was pulled.
         with suppress(OperationalError):  # a Redis that is away is waited for below
             app.send_task(RANK, queue=TRAINER_QUEUE)
-        serve(app, backlog, name=worker_name("trainer"), queues=[TRAINER_QUEUE], slots=None)
+        serve(
+            app,
+            backlog,
+            name=worker_name("trainer"),
+            queues=[TRAINER_QUEUE],
+            slots=None,
+            state=lambda: free_disk_told(settings.checkpoints_dir),
+        )

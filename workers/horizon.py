@@ -44,7 +44,13 @@ class Horizon:
 
     def stay(self, grace_s: float) -> Stay:
         """The same in the words of whoever serves the queues."""
-        return Stay(grace_s=grace_s, why_leave=self._why_leave, is_over=self._is_over, doomed=self._doomed)
+        return Stay(
+            grace_s=grace_s,
+            why_pass=self.why_not_next,
+            why_leave=self._why_leave,
+            is_over=self._is_over,
+            doomed=self._doomed,
+        )
 
     def why_not(self, job_id: str) -> str:
         """Why a job should not be begun here; empty when it should.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +17,6 @@ class TreeUse:
 
     cpu_s: float
     resident_bytes: int
-
-
-def free_disk_bytes(directory: Path) -> int:
-    """Free bytes of the file system that ``directory`` is on."""
-    return shutil.disk_usage(directory).free
 
 
 def available_memory_bytes() -> int:

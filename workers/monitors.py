@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from farm.free_disk import free_disk_bytes
 from workers.diagnosis import Diagnosis, Evidence, RunOutcome, Severity
 from workers.handlers import Pace, SessionHandler
-from workers.machine import TreeUse, available_memory_bytes, free_disk_bytes, tree_use
+from workers.machine import TreeUse, available_memory_bytes, tree_use
 from workers.sessions import LEAST_FREE_BYTES, Session
 
 _MB = 2**20

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from farm.backlog import Backlog
 from farm.errors import BrokerError
-from workers.machine import free_disk_bytes
+from farm.free_disk import MB, free_disk_bytes
+from farm.hold import Hold
 from workers.preflight import missing_from_path
 
-_MB = 2**20
 # Once closed, a worker opens with this many times the room it asks for: not to flap at the edge.
 _HYSTERESIS = 1.5
 
@@ -50,26 +51,21 @@ class Readiness:
     programs: tuple[str, ...] = ("pw.x", "pp.x")
     was_closed: bool = field(default=False)
 
-    def why_not(self) -> str:
-        """Why no job should be taken now; empty when one may."""
+    def why_not(self) -> Hold | None:
+        """Why no job should be taken now; None when one may."""
+        try:
+            free_mb = free_disk_bytes(self.scratch) / MB
+        except OSError:
+            free_mb = None
         reason = why_not(
-            free_disk_mb=_free_mb(self.scratch),
+            free_disk_mb=free_mb,
             least_free_disk_mb=self.least_free_disk_mb,
             missing=missing_from_path(self.programs),
             was_closed=self.was_closed,
         )
-        if not reason:
-            try:
-                reason = self.backlog.roster.held(self.owner)
-            except BrokerError:
-                reason = ""  # nothing can be taken without Redis anyway
-        self.was_closed = bool(reason)
-        return reason
-
-
-def _free_mb(scratch: Path) -> float | None:
-    place = next((p for p in (scratch, *scratch.parents) if p.exists()), None)
-    try:
-        return None if place is None else free_disk_bytes(place) / _MB
-    except OSError:
-        return None
+        hold = Hold(reason) if reason else None
+        if hold is None:
+            with suppress(BrokerError):  # nothing can be taken without Redis anyway
+                hold = self.backlog.roster.held(self.owner)
+        self.was_closed = hold is not None
+        return hold

@@ -21,6 +21,7 @@ from farm.errors import (
     MissingProgramError,
     ResourceError,
 )
+from farm.hold import Hold
 from farm.job import FINAL_STATES, Cause, Job, JobState, Outcome, queue_name
 from farm.queues import APPEND, COMPUTE, STORE_QUEUE
 from farm.result import Result
@@ -76,9 +77,9 @@ def run_job(job_id: str, token: str, backlog: Backlog, slot: Slot) -> bool:
     Whatever goes wrong, the job is somebody's afterwards: delivered, back in the backlog, or failed with
     its reason.
     """
-    if slot.readiness and (reason := slot.readiness.why_not()):
-        LOGGER.error("%s: not taken: %s", job_id, reason)
-        backlog.give_back(job_id, token, f"{slot.owner}: {reason}")
+    if slot.readiness and (hold := slot.readiness.why_not()):
+        LOGGER.error("%s: not taken: %s", job_id, hold.reason)
+        backlog.give_back(job_id, token, f"{slot.owner}: {hold.reason}")
         time.sleep(_CLOSING_S)
         return False
     try:
@@ -167,7 +168,7 @@ def _return(job: Job, token: str, error: Exception, backlog: Backlog, slot: Slot
     reason = f"{slot.owner}: {error}"
     backlog.give_back(job.job_id, token, reason, cause=Cause.RETURNED, bound=slot.max_returns, queue=larger)
     if not larger:
-        backlog.roster.hold(slot.owner, str(error), slot.hold_s)
+        backlog.roster.hold(slot.owner, Hold(str(error)), slot.hold_s)
         time.sleep(_CLOSING_S)
 
 
@@ -175,7 +176,7 @@ def _leave_to_others(job_id: str, token: str, reason: str, backlog: Backlog, slo
     """Give back what would not end in time. The pause keeps it from coming again at once."""
     LOGGER.info("%s: not begun: %s", job_id, reason)
     backlog.give_back(job_id, token, f"{slot.owner}: {reason}")
-    backlog.roster.hold(slot.owner, reason, slot.hold_s)
+    backlog.roster.hold(slot.owner, Hold(reason, is_leaving=True), slot.hold_s)
     time.sleep(_CLOSING_S)
 
 

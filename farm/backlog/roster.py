@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from farm.backlog.connection import Connection, broker_errors
+from farm.hold import Hold
 
 
 class Roster:
@@ -17,11 +18,14 @@ class Roster:
         self._redis = connection.redis
         self._key = connection.key
 
-    def report_worker(self, name: str, state: Mapping[str, Any], ttl_s: float) -> None:
-        """Say what a worker is; it is forgotten after ``ttl_s`` without another word."""
+    def report_worker(
+        self, name: str, state: Mapping[str, Any], ttl_s: float, hold: Hold | None = None
+    ) -> None:
+        """Say what a worker is, and why it takes no jobs; it is forgotten ``ttl_s`` after its last word."""
         with broker_errors():
             until = self._connection.now_s() + ttl_s
-            self._redis.hset(self._key("workers"), name, json.dumps({**state, "until_s": until}))
+            said = {**state, **_told(hold), "until_s": until}
+            self._redis.hset(self._key("workers"), name, json.dumps(said))
 
     def forget_worker(self, name: str) -> None:
         """A worker that leaves in good order."""
@@ -30,7 +34,11 @@ class Roster:
             self._redis.hdel(self._key("holds"), name)
 
     def workers(self) -> list[dict[str, Any]]:
-        """The workers that spoke lately, by name; those that take no jobs have a ``hold`` that says why."""
+        """The workers that spoke lately, by name.
+
+        Those that take no jobs have a ``hold`` that says why, and ``leaving``: whether it is because their
+        time here ends, which is no trouble.
+        """
         with broker_errors():
             now = self._connection.now_s()
             pipeline = self._redis.pipeline(transaction=False)
@@ -41,22 +49,22 @@ class Roster:
         for name, text in said.items():
             worker = {"name": name.decode(), **json.loads(text)}
             if worker.pop("until_s") > now:
-                if hold := _current_hold(holds.get(name), now):
-                    worker.setdefault("hold", hold)
+                if "hold" not in worker and (hold := _current_hold(holds.get(name), now)):
+                    worker |= _told(hold)
                 alive.append(worker)
         return sorted(alive, key=lambda worker: str(worker["name"]))
 
-    def hold(self, name: str, reason: str, for_s: float) -> None:
+    def hold(self, name: str, hold: Hold, for_s: float) -> None:
         """Let a worker take no jobs for a while, and say why."""
         with broker_errors():
             until = self._connection.now_s() + for_s
-            self._redis.hset(self._key("holds"), name, json.dumps({"reason": reason, "until_s": until}))
+            self._redis.hset(self._key("holds"), name, json.dumps({**_told(hold), "until_s": until}))
 
-    def held(self, name: str) -> str:
-        """Why a worker should take no jobs now; empty when it may."""
+    def held(self, name: str) -> Hold | None:
+        """Why a worker should take no jobs now; None when it may."""
         with broker_errors():
             text = cast("bytes | None", self._redis.hget(self._key("holds"), name))
-        return _current_hold(text, self._connection.now_s()) if text else ""
+        return _current_hold(text, self._connection.now_s()) if text else None
 
     def lead(self, name: str, ttl_s: float) -> bool:
         """Become or stay the one scheduler that acts; ``ttl_s`` of 0 gives the lead away."""
@@ -91,8 +99,12 @@ class Roster:
             self._redis.hset(self._key("stored"), mapping={"materials": materials, "ipa": ipa, "rpa": rpa})
 
 
-def _current_hold(text: bytes | None, now_s: float) -> str:
+def _told(hold: Hold | None) -> dict[str, Any]:
+    return {} if hold is None else {"hold": hold.reason, "leaving": hold.is_leaving}
+
+
+def _current_hold(text: bytes | None, now_s: float) -> Hold | None:
     if text is None:
-        return ""
-    hold = json.loads(text)
-    return str(hold["reason"]) if hold["until_s"] > now_s else ""
+        return None
+    told = json.loads(text)
+    return Hold(told["hold"], told["leaving"]) if told["until_s"] > now_s else None

@@ -35,6 +35,7 @@ def writer(ctx: click.Context) -> None:
     farm writer         one a farm, on the host that has the store
     """
     from farm.backlog import Backlog
+    from farm.free_disk import free_disk_told
     from farm.queues import STORE_QUEUE, make_app
     from farm.serving import serve, worker_name
     from farm.store import StoreWriter
@@ -51,4 +52,11 @@ def writer(ctx: click.Context) -> None:
             store_waiting(backlog, store_writer)
             report_counts(backlog, store_writer)
             register(app, backlog, store_writer)
-            serve(app, backlog, name=worker_name("writer"), queues=[STORE_QUEUE], slots=None)
+            serve(
+                app,
+                backlog,
+                name=worker_name("writer"),
+                queues=[STORE_QUEUE],
+                slots=None,
+                state=lambda: free_disk_told(settings.store_path),
+            )

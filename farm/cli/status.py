@@ -9,7 +9,7 @@ import click
 
 from farm.advice import Urgency, advise, with_advice
 from farm.console import duration, echo_json, open_backlog, screen, settings_of
-from farm.overview import gather, model_line, seconds_left, slots_of
+from farm.overview import gather, model_line, seconds_left, slots_of, why_no_slot
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -56,7 +56,7 @@ def progress(document: dict[str, Any]) -> str:
     bar = f"[green]{'━' * filled}[/][dim]{'━' * (_BAR_WIDTH - filled)}[/] {share:4.0%}"
     left_s = seconds_left(document)
     if left_s is None:
-        return f"{bar}, no worker is running"
+        return f"{bar}, {why_no_slot(document)}"
     return f"{bar}, about {duration(left_s)} left on {_slots(slots_of(document))}"
 
 
@@ -64,7 +64,10 @@ def _worker(worker: dict[str, Any]) -> str:
     from rich.markup import escape
 
     name = f"{worker['name']} ({_slots(worker['slots'])})" if worker["slots"] else str(worker["name"])
-    return f"{name} [yellow]takes no jobs: {escape(worker['hold'])}[/]" if worker.get("hold") else name
+    if not worker.get("hold"):
+        return name
+    colour = "dim" if worker.get("leaving") else "yellow"
+    return f"{name} [{colour}]takes no jobs: {escape(worker['hold'])}[/]"
 
 
 def _slots(n: int) -> str:

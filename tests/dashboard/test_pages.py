@@ -11,6 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from farm.backlog import Backlog
+from farm.hold import Hold
 from farm.job import Job
 from farm.settings import Settings
 from tests.dashboard.conftest import MATERIALS
@@ -66,6 +67,18 @@ def test_the_gauge_of_what_waits(browse: Browse, backlog: Backlog, make_job: Cal
     assert told["waiting"] == 3
     assert told["native"]["small"] == {"ready": 2, "waiting": 3, "running": 1}
     assert second.job_id != first.job_id
+
+
+def test_roles_say_why_they_take_no_jobs_and_what_room_they_have(browse: Browse, backlog: Backlog) -> None:
+    disk = {"free_disk_mb": 2000, "writes_to": "/fast/scratch"}
+    worker = {"role": "worker", "slots": 2, **disk}
+    backlog.roster.report_worker("worker@a.1", worker, 60, Hold("pw.x not found"))
+    backlog.roster.report_worker("worker@b.1", worker, 60, Hold("had no job for 5 min", is_leaving=True))
+    page = browse().get("/").text
+    assert 'takes no jobs</span> <span class="small">pw.x not found<' in page
+    assert 'leaves</span> <span class="small">had no job for 5 min<' in page
+    assert ("taken by worker@a.1" in page, "taken by worker@b.1" in page) == (True, False)
+    assert page.count('title="/fast/scratch">2.1 GB<') == 2
 
 
 @pytest.mark.usefixtures("stored")

@@ -46,6 +46,13 @@ ILL: dict[str, tuple[dict[str, Any], str, Urgency]] = {
         "farm doctor",
         Urgency.SOON,
     ),
+    "no room for the store": (
+        farm(
+            workers=[WELL["workers"][0], WELL["workers"][1] | {"free_disk_mb": 312, "writes_to": "/data"}]
+        ),
+        "farm doctor",
+        Urgency.SOON,
+    ),
     "a damaged card": (farm(checkpoint_damage="it is damaged"), "farm checkpoints list", Urgency.SOON),
     "failed refits": (
         farm(refit_failures=3, refit_message="no space"),
@@ -63,7 +70,7 @@ def test_a_farm_that_is_well_asks_for_nothing() -> None:
 
 
 def test_a_worker_that_leaves_in_good_order_asks_for_nothing() -> None:
-    leaving = {"name": "w", "role": "worker", "slots": 1, "hold": "leaves in 27 s; the next job needs 54 s"}
+    leaving = {"name": "w", "role": "worker", "slots": 1, "hold": "leaves in 27 s", "leaving": True}
     assert advise(farm(workers=[*WELL["workers"], leaving])) == []
 
 

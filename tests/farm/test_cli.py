@@ -16,6 +16,7 @@ from seed_samples import entry, write_entries
 
 from farm.backlog import Backlog
 from farm.cli.main import cli
+from farm.hold import Hold
 from farm.job import Job, JobState, Outcome
 from farm.result import Result
 from farm.settings import Settings
@@ -342,11 +343,28 @@ def test_status_names_who_takes_no_jobs_and_what_waits_for_whom(
     run: Run, backlog: Backlog, make_job: MakeJob
 ) -> None:
     backlog.enqueue([make_job(), replace(make_job("Big"), slot_class=SlotClass.LARGE)])
-    worker = {"role": "worker", "slots": 2, "queues": ["native.small"], "hold": "scratch is full"}
-    backlog.roster.report_worker("worker@a.1", worker, 60.0)
+    worker = {"role": "worker", "slots": 2, "queues": ["native.small"]}
+    backlog.roster.report_worker("worker@a.1", worker, 60.0, Hold("scratch is full"))
     out = run("status")[1]
+    assert "0%, no worker takes jobs" in out
     assert "worker@a.1 (2 slots) takes no jobs: scratch is full" in out
     assert "1 job waits for a large slot" in out
     document = json.loads(run("status", "--json")[1])
     assert document["unserved"] == {"native.large": 1}
     assert document["workers"][0]["hold"] == "scratch is full"
+    assert [advice["command"] for advice in document["advice"] if "scratch" in advice["text"]] == [
+        "farm doctor"
+    ]
+
+
+def test_status_counts_the_slots_that_take_jobs(run: Run, backlog: Backlog, make_job: MakeJob) -> None:
+    backlog.enqueue([make_job()])
+    worker = {"role": "worker", "slots": 2, "queues": ["native.small"]}
+    assert "no worker is running" in run("status")[1]
+    backlog.roster.report_worker("worker@a.1", worker, 60.0)
+    leaving = Hold("told to stop by SIGTERM", is_leaving=True)
+    backlog.roster.report_worker("worker@b.1", worker, 60.0, leaving)
+    out = run("status")[1]
+    assert "left on 2 slots" in out
+    assert "worker@b.1 (2 slots) takes no jobs: told to stop by SIGTERM" in out
+    assert "farm doctor" not in out

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from farm.backlog import Backlog
+from farm.hold import Hold
 from farm.listening import is_loopback
 
 Run = Callable[..., tuple[int, str, str]]
@@ -26,7 +27,7 @@ def test_a_role_counts_on_its_own_host_only(run: Run, backlog: Backlog) -> None:
     assert run("health", "worker")[0] == 1
     assert run("health", "worker", "--any-host")[0] == 0
     here = f"worker@{socket.gethostname()}.7"
-    backlog.roster.report_worker(here, {"role": "worker", "slots": 1, "hold": "scratch is full"}, 60)
+    backlog.roster.report_worker(here, {"role": "worker", "slots": 1}, 60, Hold("scratch is full"))
     code, out, _ = run("health", "worker", "--json")
     assert (code, json.loads(out)) == (0, {"role": "worker", "alive": [here]})
     assert run("health", "writer")[0] == 1

@@ -10,12 +10,14 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from farm.backlog import Backlog
 from farm.failures import UNNAMED, count_failures
+from farm.hold import Hold
 from farm.job import Job, JobState, Outcome
 from farm.metrics import METRICS, NAMES, exposition
 from farm.result import Result
 from farm.settings import Settings
 from farm.store import StoreWriter
 
+SLOT_STATES = ("busy", "free", "leaving", "held")
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
@@ -39,6 +41,7 @@ def test_an_empty_farm_has_every_metric_that_needs_nothing(backlog: Backlog, set
     assert {name for name, _ in found} == NAMES - {
         "farm_store_bytes",
         "farm_failures",
+        "farm_free_disk_bytes",
         "farm_lease_age_seconds",
         "farm_job_running_seconds",
         "farm_checkpoint_median_sc",
@@ -53,15 +56,24 @@ def test_jobs_leases_and_slots(backlog: Backlog, settings: Settings, make_job: C
     sent = backlog.dispatch(1, settings.lease_s)
     backlog.start(sent[0].job_id, sent[0].token, "worker@a.1", settings.lease_s)
     backlog.roster.report_worker("worker@a.1", {"role": "worker", "slots": 3}, 60)
-    backlog.roster.report_worker("worker@b.1", {"role": "worker", "slots": 4, "hold": "full"}, 60)
+    backlog.roster.report_worker(
+        "worker@b.1", {"role": "worker", "slots": 4, "free_disk_mb": 3}, 60, Hold("full")
+    )
+    leaves = Hold("had no job for 5 min", is_leaving=True)
+    backlog.roster.report_worker(
+        "worker@c.1", {"role": "worker", "slots": 2, "free_disk_mb": 2}, 60, leaves
+    )
+    backlog.roster.report_worker("writer@a.2", {"role": "writer", "slots": 0, "free_disk_mb": 9000}, 60)
     backlog.roster.lead("here", 60)
     found = told(backlog, settings)
     assert found["farm_jobs", (("state", "running"),)] == 1
     assert found["farm_jobs_ready", (("engine", "native"), ("slot_class", "small"))] == 2
     assert found["farm_cpu_seconds_to_go", ()] == pytest.approx(9.0)
-    assert found["farm_workers", (("role", "worker"),)] == 2
-    slots = {state: found["farm_slots", (("state", state),)] for state in ("busy", "free", "held")}
-    assert slots == {"busy": 1, "free": 2, "held": 4}
+    assert found["farm_workers", (("role", "worker"),)] == 3
+    slots = {state: found["farm_slots", (("state", state),)] for state in SLOT_STATES}
+    assert slots == {"busy": 1, "free": 2, "leaving": 2, "held": 4}
+    assert found["farm_free_disk_bytes", (("role", "worker"),)] == 2 * 2**20
+    assert found["farm_free_disk_bytes", (("role", "writer"),)] == 9000 * 2**20
     assert 0 <= found["farm_lease_age_seconds", (("quantile", "1"),)] < settings.lease_s
     assert 0 <= found["farm_job_running_seconds", (("quantile", "0.5"),)] < 60
     assert found["farm_scheduler_up", ()] == 1

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from farm.backlog import Backlog
+from farm.hold import Hold
 from farm.job import Engine, Job
 from farm.scheduler import observe
 
@@ -75,7 +76,7 @@ def test_slots_are_those_of_living_workers_that_take_jobs(backlog: Backlog) -> N
     report("trainer@b.1", {"role": "trainer", "slots": 0}, 60.0)
     assert observe(backlog).slots_by_queue == {"native.small": 4, "yambo.small": 2}
     assert observe(backlog).slots == 4
-    report("worker@b.1", {**both, "hold": "the disk is full"}, 60.0)
-    backlog.roster.hold("worker@a.1", "pw.x not found", 60.0)
+    report("worker@b.1", both, 60.0, Hold("the disk is full"))
+    backlog.roster.hold("worker@a.1", Hold("pw.x not found"), 60.0)
     assert observe(backlog).slots_by_queue == {}
     assert observe(backlog).slots == 0

@@ -63,7 +63,10 @@ def test_what_would_not_end_in_time_is_not_begun_and_not_counted(
     assert (view.state, view.causes, view.started_ms) == (JobState.READY, {}, None)
     assert "leaves in 12 min; the next job needs 40 min" in view.reason
     # It pauses, so that it is not the one to get it again.
-    assert "the next job needs 40 min" in backlog.roster.held(OWNER)
+    held = backlog.roster.held(OWNER)
+    assert held is not None
+    assert held.is_leaving
+    assert "the next job needs 40 min" in held.reason
 
 
 @pytest.mark.parametrize("job_id", ["../../etc/passwd", 7])

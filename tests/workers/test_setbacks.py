@@ -13,6 +13,7 @@ import pytest
 import workers.tasks
 from farm.backlog import Backlog, Dispatch, JobView
 from farm.errors import BrokerError, InputError, MemoryShortError, MissingProgramError, ResourceError
+from farm.hold import Hold
 from farm.job import Job, JobState, Outcome
 from farm.result import Result
 from workers.readiness import Readiness, why_not
@@ -79,7 +80,7 @@ def test_what_the_machine_cannot_do_pauses_the_worker_and_counts_apart(
     view = run_once(backlog, slot)
     assert (view.state, view.causes) == (JobState.READY, {"returned": 1})
     assert str(error) in view.reason
-    assert backlog.roster.held(slot.owner) == str(error)
+    assert backlog.roster.held(slot.owner) == Hold(str(error))
     backlog.roster.report_worker(slot.owner, {"role": "worker", "slots": 1}, 60.0)
     assert backlog.roster.workers()[0]["hold"] == str(error)
     assert run_once(backlog, slot).state is JobState.FAILED  # max_returns is 2 here
@@ -173,10 +174,10 @@ def test_why_a_worker_takes_no_jobs(state: dict[str, Any], reason: str) -> None:
 
 def test_a_hold_ends_by_itself(backlog: Backlog, tmp_path: Path) -> None:
     readiness = Readiness(backlog, "worker@here.1", tmp_path, 0.0, programs=())
-    backlog.roster.hold("worker@here.1", "the disk was full", 0.05)
-    assert readiness.why_not() == "the disk was full"
+    backlog.roster.hold("worker@here.1", Hold("the disk was full"), 0.05)
+    assert readiness.why_not() == Hold("the disk was full")
     threading.Event().wait(0.1)
-    assert readiness.why_not() == ""
+    assert readiness.why_not() is None
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ import workers.walltime
 from farm.backlog import Backlog
 from farm.broker import connect
 from farm.errors import LeaseLostError
+from farm.hold import Hold
 from farm.job import Job, Outcome, Stage
 from farm.queues import cpu_queue, make_app
 from farm.result import Result, StageUsage
@@ -35,9 +36,9 @@ class _Switch:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def why_not(self) -> str:
-        """Why no job should be taken now; empty when one may."""
-        return "the disk is full" if self._path.exists() else ""
+    def why_not(self) -> Hold | None:
+        """Why no job should be taken now; None when one may."""
+        return Hold("the disk is full") if self._path.exists() else None
 
 
 def main(url: str, name: str, lease_s: str, work_s: str, starts: str, leave: str = "{}") -> None:
@@ -100,7 +101,7 @@ def main(url: str, name: str, lease_s: str, work_s: str, starts: str, leave: str
         name=owner,
         queues=[cpu_queue("native.small")],
         slots=asked["slots"],
-        why_not=lambda: readiness.why_not() or horizon.why_not_next(),
+        why_not=readiness.why_not,
         stay=horizon.stay(asked["grace_s"]),
         on_leave=lambda: backlog.release_owner(owner, "stopped"),
     )

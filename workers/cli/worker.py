@@ -66,6 +66,7 @@ def worker(ctx: click.Context, /, walltime_s: float | None, **flags: float | Non
     from farm.backlog import Backlog
     from farm.broker import broker_url, connect
     from farm.console import begin_role, settings_of
+    from farm.free_disk import free_disk_told
     from farm.job import Engine, queue_name
     from farm.pseudopotentials import pseudopotential_directory
     from farm.queues import cpu_queue, make_app
@@ -117,13 +118,14 @@ def worker(ctx: click.Context, /, walltime_s: float | None, **flags: float | Non
             queues=[cpu_queue(queue) for queue in queues],
             slots=settings.slots,
             on_leave=partial(backlog.release_owner, name, "its worker was stopped"),
-            why_not=lambda: readiness.why_not() or horizon.why_not_next(),
+            why_not=readiness.why_not,
             stay=horizon.stay(settings.grace_s),
-            state={
+            state=lambda: {
                 "programs": programs,
                 "engines": engines,
                 "queues": queues,
                 "slot_memory_mb": round(memory_mb),
                 "ranks": settings.ranks,
+                **free_disk_told(settings.scratch_dir),
             },
         )

@@ -16,7 +16,7 @@ from farm.dashboard.rendering import render
 from farm.dashboard.sparkline import sparkline
 from farm.errors import BrokerError
 from farm.job import FINAL_STATES, JobState
-from farm.overview import model_line, seconds_left, slots_of
+from farm.overview import model_line, seconds_left, slots_of, why_no_slot
 
 router = APIRouter()
 
@@ -92,6 +92,7 @@ def standing(moment: Moment, refit_min_spectra: int) -> dict[str, Any]:
         "bar": bar(jobs),
         "left_s": seconds_left(document),
         "slots": slots_of(document),
+        "why_no_slot": why_no_slot(document),
         "advice": advise(document),
         "n_running": len(moment.running),
         "running": [
