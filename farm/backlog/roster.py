@@ -58,7 +58,11 @@ class Roster:
         """Let a worker take no jobs for a while, and say why."""
         with broker_errors():
             until = self._connection.now_s() + for_s
-            self._redis.hset(self._key("holds"), name, json.dumps({**_told(hold), "until_s": until}))
+            self._redis.hset(
+                self._key("holds"),
+                name,
+                json.dumps({"reason": hold.reason, "leaving": hold.is_leaving, "until_s": until}),
+            )
 
     def held(self, name: str) -> Hold | None:
         """Why a worker should take no jobs now; None when it may."""
@@ -107,4 +111,5 @@ def _current_hold(text: bytes | None, now_s: float) -> Hold | None:
     if text is None:
         return None
     told = json.loads(text)
-    return Hold(told["hold"], told["leaving"]) if told["until_s"] > now_s else None
+    # A worker of an older version does not say whether it leaves.
+    return Hold(told["reason"], told.get("leaving", False)) if told["until_s"] > now_s else None
