@@ -1,8 +1,8 @@
 """How long the dashboard's pages take at 100,000 materials, over HTTP from a process of its own.
 
 Claim: under 200 ms. Baseline: /health, which does nothing. Asked by one client, by several at a time, and
-by one while rows arrive. The store has all rows and the texts of their crystals but no spectra, so the page
-of one material is not among them; the backlog has 10,000 waiting jobs.
+by one while rows arrive. The store has all rows and the texts of their crystals, but spectra of the first
+few only, whose pages are asked for; the backlog has 10,000 waiting jobs.
 
     python benchmarks/dashboard_pages.py [--rows 100000] [--repeats 20] [--clients 8] [--seconds 60]
 """
@@ -27,16 +27,22 @@ from statistics import median, quantiles
 import h5py
 import numpy as np
 import psutil
-from store_frame import make_store
+from store_frame import append_rows, made_up_rows
 
 from farm.backlog import Backlog
 from farm.broker import broker_url, connect
 from farm.crystal import Crystal
-from farm.job import Job
+from farm.job import Engine, Job, Outcome
 from farm.protocol import PRESETS
+from farm.result import LadderStep, Result, StageUsage
 from farm.settings import load_settings
+from farm.spectrum import energy_grid_ev
+from farm.stage import Stage
+from farm.store import StoreWriter
 from farm.store.layout import LIBRARY_BOUNDS, TEXTS
 
+N_ENERGIES = PRESETS["demo"].n_energies
+N_WHOLE = 3
 # Rows that arrive between two rounds of requests.
 ARRIVING = 20
 
@@ -50,6 +56,9 @@ PAGES = (
     "/materials?sort=gap_indirect_ev&descending=1",
     "/materials?outcome=done&gap_min_ev=2&gap_max_ev=4&sort=cpu_s",
     "/materials?page=1900",
+    "/materials/whole-0",
+    "/materials/whole-1?text=agm&sort=material_id&descending=1",
+    "/materials/whole-2/readout.json",
     "/jobs",
     "/jobs?state=ready&page=20",
     "/jobs?state=ready&page=100",
@@ -65,7 +74,8 @@ def fill(home: Path, n_rows: int, backlog: Backlog) -> None:
     """The store with texts, one row in a hundred failed, and jobs that wait."""
     home.mkdir(parents=True, exist_ok=True)
     path = home / "spectra.h5"
-    make_store(path, n_rows)
+    with StoreWriter(path) as writer:
+        writer.append_many(whole_results())
     crystal = _crystal("bench")
     texts = dict.fromkeys(TEXTS, "") | {"crystal": json.dumps(crystal.to_dict()), "space_group": "Fm-3m"}
     failed = texts | {"diagnosis": "scf_not_converged", "reason": "no convergence", "advice": "look at it"}
@@ -74,15 +84,18 @@ def fill(home: Path, n_rows: int, backlog: Backlog) -> None:
     ends = [np.cumsum([0, *map(len, each)]) for each in pieces]
     kind = np.array([row is failed for row in rows], dtype=np.int64)
     starts = np.concatenate([[0], np.cumsum(np.array([e[-1] for e in ends])[kind])])
+    made_up = made_up_rows(n_rows)
+    made_up["outcome"][::100] = b"failed"
+    # What a row replaces is told by its place in the table.
+    made_up["replaces"][made_up["replaces"] >= 0] += N_WHOLE
+    append_rows(path, made_up)
     blob = b"".join(b"".join(pieces[k]) for k in kind)
     with h5py.File(path, "r+", libver=LIBRARY_BOUNDS) as file:
-        file["text_offsets"].resize(n_rows, axis=0)
-        file["text_offsets"][:] = starts[:-1, None] + np.array(ends)[kind]
-        file["text"].resize(len(blob), axis=0)
-        file["text"][:] = np.frombuffer(blob, dtype=np.uint8)
-        table = file["rows"][:]
-        table["outcome"][::100] = b"failed"
-        file["rows"][:] = table
+        n_before = file["text"].shape[0]
+        file["text_offsets"].resize(N_WHOLE + n_rows, axis=0)
+        file["text_offsets"][N_WHOLE:] = n_before + starts[:-1, None] + np.array(ends)[kind]
+        file["text"].resize(n_before + len(blob), axis=0)
+        file["text"][n_before:] = np.frombuffer(blob, dtype=np.uint8)
     protocol = PRESETS["demo"]
     backlog.enqueue(
         Job(
@@ -93,6 +106,36 @@ def fill(home: Path, n_rows: int, backlog: Backlog) -> None:
         )
         for i in range(10_000)
     )
+
+
+def whole_results() -> list[Result]:
+    """With made-up spectra of a ladder of four steps."""
+    protocol = PRESETS["demo"]
+    x = energy_grid_ev(N_ENERGIES)
+    ladder = tuple(
+        LadderStep(
+            gmax_mry=gmax,
+            n_g=1 + gmax // 100,
+            step_similarity=None if gmax == 0 else (0.95,) * 3,
+            eps=np.repeat((1 + 60 / (64 - x**2 - 4j) * (1 - gmax / 50_000))[None], 3, axis=0),
+        )
+        for gmax in (0, 2000, 4000, 6000)
+    )
+    return [
+        Result(
+            crystal=_crystal(f"whole-{n}"),
+            protocol=protocol.to_dict(),
+            protocol_hash=protocol.hash,
+            engine=Engine.NATIVE,
+            outcome=Outcome.DONE,
+            ladder=ladder,
+            gmax_converged_mry=(6000,) * 3,
+            gap_indirect_ev=4.9,
+            gap_direct_ev=4.9,
+            stages=(StageUsage(stage=Stage.GROUND_STATE, cpu_s=1.5, wall_s=2.0, peak_memory_mb=80.0),),
+        )
+        for n in range(N_WHOLE)
+    ]
 
 
 def _crystal(material_id: str) -> Crystal:
@@ -166,6 +209,7 @@ def _wait(ask: _Client) -> None:
 
 
 def _report(ask: _Client, home: Path, options: argparse.Namespace) -> None:
+    print(f"/materials/whole-0, the first after the start: {ask('/materials/whole-0'):.0f} ms")
     one = {path: [ask(path) for _ in range(options.repeats)] for path in PAGES}
     _table("one client", one)
     with ThreadPoolExecutor(options.clients) as pool:

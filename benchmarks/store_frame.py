@@ -28,8 +28,13 @@ from farm.store.layout import LIBRARY_BOUNDS, ROW_DTYPE
 
 
 def make_store(path: Path, n_rows: int) -> None:
-    """Rows with all fields, a tenth of them without RPA, one in fifty replaced by a later one."""
+    """A store of such rows."""
     create_file(path, energy_grid_ev(11))
+    append_rows(path, made_up_rows(n_rows))
+
+
+def made_up_rows(n_rows: int) -> np.ndarray:
+    """Rows with all fields, a tenth of them without RPA, one in fifty replaced by a later one."""
     number = np.arange(n_rows)
     rows = np.zeros(n_rows, dtype=ROW_DTYPE)
     rows["material_id"] = np.char.add(b"agm", np.char.zfill(number.astype("S10"), 10))
@@ -44,10 +49,16 @@ def make_store(path: Path, n_rows: int) -> None:
     rows["gmax_converged_mry"] = np.where(rows["has_rpa"][:, None], 4000, -1)
     rows["stored_unix_s"] = 1.7e9 + number
     rows["replaces"] = np.where(number % 50 == 49, number - 1, -1)
+    return rows
+
+
+def append_rows(path: Path, rows: np.ndarray) -> None:
+    """Write rows into the table, without anything that belongs to them."""
     with h5py.File(path, "r+", libver=LIBRARY_BOUNDS) as file:
-        file["rows"].resize(n_rows, axis=0)
-        file["rows"][:] = rows
-        file["committed"][0] = n_rows
+        start = int(file["committed"][0])
+        file["rows"].resize(start + len(rows), axis=0)
+        file["rows"][start:] = rows
+        file["committed"][0] = start + len(rows)
 
 
 def seconds(action: Callable[[], Any], repeats: int) -> float:

@@ -35,8 +35,19 @@ _INTERRUPTED = 130
 )
 @click.option("--slots", type=click.IntRange(1), help="Jobs at a time (default: one a core).")
 @click.option("--no-trainer", is_flag=True, help="Compute only.")
+@click.option(
+    "--dashboard",
+    "dashboard_port",
+    type=click.IntRange(1, 65535),
+    is_flag=False,
+    flag_value=8080,
+    metavar="[PORT]",
+    help="And the pages to watch it on (default: port 8080), on loopback.",
+)
 @click.pass_context
-def up(ctx: click.Context, until_idle: bool, slots: int | None, no_trainer: bool) -> int:
+def up(
+    ctx: click.Context, until_idle: bool, slots: int | None, no_trainer: bool, dashboard_port: int | None
+) -> int:
     """Run a whole farm on this machine: scheduler, writer, cpu worker, trainer.
 
     Starts an embedded Redis unless FARM_REDIS_URL names one. Ctrl-C stops everything; running
@@ -45,6 +56,7 @@ def up(ctx: click.Context, until_idle: bool, slots: int | None, no_trainer: bool
     \b
     farm up --until-idle           all that is queued, then stop
     farm up --slots 2 --no-trainer
+    farm up --dashboard            and http://127.0.0.1:8080
     """
     from farm.scheduler import is_idle
     from farm.supervisor import Role, Supervisor
@@ -59,6 +71,9 @@ def up(ctx: click.Context, until_idle: bool, slots: int | None, no_trainer: bool
     ]
     if not no_trainer:
         roles.append(Role("trainer", ("trainer",)))
+    if dashboard_port:
+        roles.append(Role("dashboard", ("dashboard", "--port", str(dashboard_port))))
+        click.echo(f"Dashboard: http://127.0.0.1:{dashboard_port}", err=True)
     started = time.monotonic()
     with broker_url(settings) as url:
         backlog = Backlog(connect(url), name=settings.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.resources import files
+from threading import Thread
 
 from anyio import to_thread
 from fastapi import FastAPI, Request
@@ -18,6 +19,7 @@ from farm.dashboard.answers import refusal
 from farm.dashboard.farm_view import Farm
 from farm.dashboard.guard import Guard
 from farm.dashboard.pages import failures, jobs, login, material, materials, model, overview, programs
+from farm.dashboard.structure_view import warm_up
 from farm.errors import BrokerError, FarmError, InputError
 
 PAGES = (overview, materials, jobs, failures, material, model, login, programs)
@@ -29,6 +31,8 @@ def make_app(farm: Farm, access: Access) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await to_thread.run_sync(farm.catalogue.start)
+        # Beside the first pages: they do not need it.
+        Thread(target=warm_up, name="warm-up", daemon=True).start()
         yield
         await to_thread.run_sync(farm.close)
 

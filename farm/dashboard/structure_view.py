@@ -97,6 +97,13 @@ def cell_of(crystal: Crystal) -> Cell:
     )
 
 
+def warm_up() -> None:
+    """Import and read what the first picture would wait for: half a second."""
+    import spglib  # noqa: F401
+
+    element_look("H")
+
+
 @cache
 def element_look(symbol: str) -> ElementLook:
     """Covalent radii of Cordero et al., Dalton Trans. 2832 (2008); colours of Jmol, a little dulled."""

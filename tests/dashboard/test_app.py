@@ -10,7 +10,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -114,12 +115,26 @@ def test_what_cannot_be_chosen_is_said_in_words(browse: Browse, guarded: Access,
     assert not backlog.paused()
 
 
-def _serve(settings: Settings, port: int) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "farm.cli.main", "--home", str(settings.home), "dashboard"]
-    environment = {**os.environ, "FARM_REDIS_URL": str(settings.redis_url)}
-    return subprocess.Popen(
-        [*command, "--port", str(port)], env=environment, stderr=subprocess.PIPE, text=True
-    )
+@contextmanager
+def _farm(settings: Settings, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "farm.cli.main", "--home", str(settings.home), *arguments]
+    environment = {**os.environ, "FARM_REDIS_URL": str(settings.redis_url), "FARM_NAME": settings.name}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:  # a test that failed
+                process.terminate()
+
+
+def _serve(settings: Settings, port: int) -> AbstractContextManager[subprocess.Popen[str]]:
+    return _farm(settings, "dashboard", "--port", str(port))
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def _is_up(port: int) -> bool:
@@ -132,9 +147,7 @@ def _is_up(port: int) -> bool:
 
 def test_the_command_serves_and_stops_when_told(settings: Settings, tmp_path: Path) -> None:
     assert tmp_path == settings.home
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = _free_port()
     with _serve(settings, port) as server:
         while not _is_up(port):
             assert server.poll() is None
@@ -151,3 +164,21 @@ def test_the_command_serves_and_stops_when_told(settings: Settings, tmp_path: Pa
     assert server.returncode == 0
     assert said.startswith(f"Dashboard: http://127.0.0.1:{port}")
     assert "Traceback" not in said
+
+
+@pytest.mark.usefixtures("pw_x")
+def test_a_farm_on_one_machine_brings_its_dashboard(settings: Settings) -> None:
+    port = _free_port()
+    with _farm(settings, "up", "--no-trainer", "--dashboard", str(port)) as up:
+        while not _is_up(port):
+            assert up.poll() is None
+            time.sleep(0.1)
+        other = settings.model_copy(update={"name": "other", "home": settings.home / "other"})
+        with _farm(other, "up", "--no-trainer", "--dashboard", str(port)) as second:
+            _, said = second.communicate(timeout=60)
+        assert second.returncode == 1
+        assert f"farm: dashboard does not start: 127.0.0.1, port {port}: Address already in use" in said
+        up.send_signal(signal.SIGTERM)
+        _, said = up.communicate(timeout=60)
+    assert said.startswith(f"Dashboard: http://127.0.0.1:{port}\n")
+    assert not _is_up(port)
