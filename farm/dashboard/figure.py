@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
 from markupsafe import Markup, escape
@@ -192,12 +191,12 @@ def thinned(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
     """At most some 800 points: of each stretch of a longer curve the lowest and the highest."""
     if x.size <= 2 * _MOST_STRETCHES:
         return x, y
-    edges = np.linspace(0, x.size, _MOST_STRETCHES + 1).astype(np.intp)
-    kept = {0, x.size - 1}
-    for start, stop in pairwise(edges.tolist()):
-        stretch = y[start:stop]
-        kept |= {start + int(stretch.argmin()), start + int(stretch.argmax())}
-    at = np.array(sorted(kept))
+    length = math.ceil(x.size / _MOST_STRETCHES)
+    starts = np.arange(0, x.size, length)
+    # The last stretch is filled up with its last point.
+    stretches = np.pad(y, (0, starts.size * length - x.size), mode="edge").reshape(starts.size, length)
+    ends = (starts + stretches.argmin(axis=1), starts + stretches.argmax(axis=1), (0, x.size - 1))
+    at = np.unique(np.minimum(np.concatenate(ends), x.size - 1))
     return x[at], y[at]
 
 

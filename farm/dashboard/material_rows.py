@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from farm.dashboard.query import Query
-from farm.job import Engine
 from farm.store import Store, StoredRow
 
 if TYPE_CHECKING:
@@ -25,23 +24,15 @@ class Neighbours:
 
 def rows_of(store: Store, material_id: str) -> list[StoredRow]:
     """The current rows of a material, the newest first: under each protocol, by each engine."""
-    found = store.select(material_id=material_id)
-    at = np.searchsorted(store.indices(), found)
-    hashes, engines = (store.column(name)[at] for name in ("protocol_hash", "engine"))
-    rows = [
-        store.row(material_id, protocol_hash.decode(), Engine(engine.decode()))
-        for protocol_hash, engine in zip(hashes, engines, strict=True)
-    ]
-    return [row for row in reversed(rows) if row is not None]
+    return [store.row_at(index) for index in reversed(store.select(material_id=material_id).tolist())]
 
 
 def neighbours(snapshot: Snapshot | None, query: Query, material_id: str) -> Neighbours:
     """Of a material in the table as it was asked for; several rows of one material count as one."""
     if snapshot is None:
         return Neighbours()
-    ids = snapshot.frame["material_id"].to_numpy(dtype=object)
-    order = snapshot.table.select(query)
-    places = np.flatnonzero(ids[order] == material_id)
+    ids, order = snapshot.table.material_ids, snapshot.table.select(query)
+    places = np.flatnonzero(np.isin(order, np.flatnonzero(ids == material_id)))
     if not places.size:
         return Neighbours()
     before = (ids[order[i]] for i in range(int(places[0]) - 1, -1, -1))

@@ -69,6 +69,11 @@ class Table:
         mask = self._mask(query)
         return order if mask is None else order[mask[order]]
 
+    @property
+    def material_ids(self) -> NDArray[np.str_]:
+        """Of all rows, by position."""
+        return self._columns["material_id"]
+
     @cached_property
     def protocols(self) -> dict[str, int]:
         """Hashes of the protocols, the most frequent first, with their numbers of rows."""

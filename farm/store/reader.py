@@ -130,6 +130,10 @@ class Store:
         found = self.select(material_id=material_id, protocol_hash=protocol_hash, engine=engine)
         return stored_row(int(found[-1]), self._table.rows[found[-1]]) if found.size else None
 
+    def row_at(self, index: int) -> StoredRow:
+        """One row by its index."""
+        return stored_row(index, self._at(index))
+
     def spectra(self, indices: Sequence[int]) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:
         """IPA and RPA spectra of rows that have both.
 
