@@ -42,7 +42,11 @@ PROGRAM_ENVIRONMENT: Mapping[str, str] = {
     # mpirun binds few ranks to the first cores: jobs side by side would share those. Open MPI 4, and 5.
     "OMPI_MCA_hwloc_base_binding_policy": "none",
     "PRTE_MCA_hwloc_default_binding_policy": "none",
+    # All ranks are on this host. A batch system would be asked for other hosts, and an allocation of one
+    # task with many cores would count as one slot: a second rank would be refused.
+    **{f"{prefix}_MCA_{kind}": "^slurm,tm" for prefix in ("OMPI", "PRTE") for kind in ("ras", "plm")},
 }
+_ONLY_FOR_PARENT = 'test "$PPID" = "$1" || exit 1; shift; exec "$@"'
 # Containers run as root.
 ROOT_ENVIRONMENT: Mapping[str, str] = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 
@@ -162,10 +166,13 @@ def launch(
     """
     program = _find(argv[0])
     guard = _death_guard()
-    command = [*guard, program, *argv[1:]]
+    command = [program, *argv[1:]]
     if ranks > 1 or always_mpirun:
         # The guard also stands before each rank, which otherwise outlives a killed mpirun.
-        command = [*guard, _find("mpirun"), "-np", str(ranks), *command]
+        command = [_find("mpirun"), "-np", str(ranks), *guard, *command]
+    if guard:
+        # The parent may have died before the guard asked for the signal: then there is nobody to work for.
+        command = [*guard, "sh", "-c", _ONLY_FOR_PARENT, "sh", str(os.getpid()), *command]
     with stdout.open("wb") as out, stderr.open("wb") as err:
         return Process(
             command,

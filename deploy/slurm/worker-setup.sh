@@ -47,8 +47,6 @@ choose_scratch() {
 
 share_programs() {
   export OMP_NUM_THREADS=1
-  # The allocation is one task of many cores: Open MPI would count one slot, and refuse a second rank.
-  export OMPI_MCA_ras=^slurm OMPI_MCA_plm=^slurm PRTE_MCA_ras=^slurm PRTE_MCA_plm=^slurm
   # scancel, preemption and drained nodes leave KillWait (30 s) between SIGTERM and SIGKILL.
   export FARM_GRACE_S="${FARM_GRACE_S:-15}"
   # An array that has nothing to do holds no nodes.

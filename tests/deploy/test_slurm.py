@@ -147,10 +147,9 @@ def test_scratch_is_on_a_local_disk_and_for_its_owner_alone(node: Node) -> None:
     assert "FARM_SCRATCH_DIR=/shared/scratch" in lines
 
 
-def test_a_worker_leaves_idle_nodes_and_lets_mpirun_use_its_cores(node: Node) -> None:
+def test_a_worker_leaves_idle_nodes(node: Node) -> None:
     _, lines, _ = node.run()
     assert {"FARM_UNTIL_IDLE_S=300", "FARM_GRACE_S=15", "OMP_NUM_THREADS=1"} <= set(lines)
-    assert {"OMPI_MCA_ras=^slurm", "OMPI_MCA_plm=^slurm"} <= set(lines)
     node.write_secrets("export FARM_UNTIL_IDLE_S=60")
     assert "FARM_UNTIL_IDLE_S=60" in node.run()[1]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -64,16 +65,19 @@ def test_kill_group_takes_a_grandchild_that_left_the_group(tmp_path: Path) -> No
     _wait_until(lambda: _gone(grandchild))
 
 
-@pytest.mark.parametrize("guarded", [True, False])
-def test_child_dies_with_a_parent_killed_by_sigkill(tmp_path: Path, guarded: bool) -> None:
-    if guarded and shutil.which("setpriv") is None:
+_SETPRIV = ["setpriv", "--pdeathsig", "KILL"]
+_GUARDS = {"setpriv": _SETPRIV, "late": ["sh", "-c", 'sleep 1; exec "$@"', "sh", *_SETPRIV], "prctl": []}
+
+
+@pytest.mark.parametrize("guard", _GUARDS)
+def test_child_dies_with_a_parent_killed_by_sigkill(tmp_path: Path, guard: str) -> None:
+    if guard != "prctl" and shutil.which("setpriv") is None:
         pytest.skip("setpriv missing")
     script = f"""
 import sys, time
 from pathlib import Path
 from workers import launcher
-if not {guarded}:
-    launcher._death_guard = lambda: []
+launcher._death_guard = lambda: {_GUARDS[guard]}
 here = Path({str(tmp_path)!r})
 process = launcher.launch(["sleep", "300"], directory=here, stdout=here / "out", stderr=here / "err")
 (here / "child").write_text(str(process.pid))
@@ -96,6 +100,26 @@ def test_ranks_die_with_mpirun(tmp_path: Path) -> None:
     os.kill(process.pid, signal.SIGKILL)
     _wait_until(lambda: all(_gone(pid) for pid in ranks))
     process.wait()
+
+
+@pytest.mark.skipif(shutil.which("mpirun") is None, reason="mpirun missing")
+def test_more_ranks_than_a_batch_system_counts_tasks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = socket.gethostname()
+    allocation = {
+        "JOBID": "12",
+        "NODELIST": host,
+        "TASKS_PER_NODE": "1",
+        "NTASKS": "1",
+        "CPUS_PER_TASK": "2",
+    }
+    for name, value in allocation.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    process = _start(["sh", "-c", "echo $OMPI_COMM_WORLD_RANK"], tmp_path, ranks=2)
+    assert process.wait() == 0, (tmp_path / "err").read_text()
+    assert sorted((tmp_path / "out").read_text().split()) == ["0", "1"]
+    assert (tmp_path / "err").read_text() == ""
 
 
 def test_usage_counts_cpu_and_memory_of_descendants(tmp_path: Path) -> None:
