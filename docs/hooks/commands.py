@@ -10,8 +10,6 @@ import click
 
 from farm.cli.main import _SECTIONS, cli
 
-BAR = "\\|"
-
 _INTRODUCTIONS = {
     "Work": "From structures to spectra, and what is there.",
     "Steer": "What is computed next, and what no more.",
@@ -77,10 +75,12 @@ def _options(command: click.Command, context: click.Context) -> str:
         if record is None or parameter.name == "help":
             continue
         names, text = record
-        # A bar within a cell would end it.
-        rows.append(f"| `{names.replace('|', BAR)}` | {_escape(text).replace('|', BAR)} |")
+        rows.append(f"| `{names}` | {_escape(text)} |")
     return "\n".join(["| option | |", "|---|---|", *rows]) if rows else ""
 
 
 def _escape(text: str) -> str:
-    return re.sub(r"([*_<>\[\]$])", r"\\\1", text)
+    """Outside of code, where a backslash would be shown."""
+    parts = re.split(r"(`[^`]*`)", text)
+    parts[::2] = [re.sub(r"([*_>|\[\]$])", r"\\\1", part).replace("<", "&lt;") for part in parts[::2]]
+    return "".join(parts)

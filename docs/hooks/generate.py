@@ -35,7 +35,7 @@ def _shown(value: Any) -> str:
     if value is None:
         return "none"
     if isinstance(value, tuple | list):
-        return ", ".join(f"{number:.4g}" for number in value)
+        return ", ".join(f"{number:g}" for number in value)
     return f"`{value}`" if value != "" else "empty"
 
 

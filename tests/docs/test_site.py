@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 import re
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 from farm.cli.main import cli
 from farm.metrics import METRICS
 from farm.protocol import Protocol
-from farm.settings import Settings
+from farm.settings import _NOT_FIELDS, Settings
 from tests.docs.pages import ROOT, pages
 
 # Pages for readers have no word of how they came about, and no place of a machine.
@@ -152,6 +153,25 @@ def test_every_name_is_in_its_table(site: Path, page: str, names: list[str]) -> 
     text = (site / f"reference/{page}.html").read_text(encoding="utf-8")
     assert "generated:" not in text
     assert [name for name in names if f"<code>{name}</code>" not in text] == []
+
+
+def test_every_variable_that_is_no_setting_is_told(site: Path) -> None:
+    text = (site / "reference/settings.html").read_text(encoding="utf-8")
+    # Set by `farm up` for the roles that it starts, by nobody else.
+    told = _NOT_FIELDS - {"FARM_SUPERVISED"}
+    assert [name for name in sorted(told) if name not in text] == []
+
+
+def test_tables_of_the_reference_show_what_is_typed(site: Path) -> None:
+    cells = [
+        html.unescape(cell)
+        for path in (site / "reference").rglob("*.html")
+        for cell in re.findall(r"<td>(.*?)</td>", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    ]
+    assert "<code>--rung [rpa|ipa]</code>" in cells
+    assert [cell for cell in cells if "\\" in cell] == []
+    # To the last digit: another shift is another hash.
+    assert ", ".join(str(part) for part in Protocol().response_kshift) in cells
 
 
 @pytest.mark.parametrize(
