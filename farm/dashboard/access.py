@@ -10,6 +10,7 @@ import base64
 import hashlib
 import hmac
 import ipaddress
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ VIEW_VARIABLE = "FARM_DASHBOARD_VIEW_TOKEN"
 SESSION_S = 12 * 3600
 _SHORTEST_TOKEN = 16
 _LONGEST_TOKEN = 512
+# A name or an address, and a port: with anything else in it an address is made of it that leads elsewhere.
+_HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::[0-9]{0,5})?")
 _MAKE_ONE = "Make one with `python -c 'import secrets; print(secrets.token_urlsafe(24))'`"
 
 
@@ -164,7 +167,6 @@ def _plain(text: str) -> str:
 def _host_name(host: str) -> str:
     """Of a Host header, without port and brackets."""
     name = host.strip().lower()
-    if name.startswith("["):
-        return name[1:].partition("]")[0]
-    # More than one colon: an IPv6 address that stands alone.
-    return name if name.count(":") > 1 else name.partition(":")[0]
+    found = _HOST.fullmatch(name)
+    # An IPv6 address may stand alone; what is left then is no name of any server.
+    return name if found is None else found[1] or found[2]

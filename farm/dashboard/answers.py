@@ -22,7 +22,7 @@ HEADERS = {
 
 def is_for_programs(request: Request) -> bool:
     """Whether whoever asks reads JSON and no page."""
-    path = request.url.path
+    path: str = request.scope["path"]
     open_to_programs = path.startswith("/api/") or path in ("/metrics", "/health") or is_checkpoint(path)
     return open_to_programs or "authorization" in request.headers
 

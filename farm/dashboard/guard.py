@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from base64 import b64decode
 from collections.abc import Mapping
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import parse_qsl, quote
 
 from fastapi import Request
 from fastapi.responses import RedirectResponse, Response
@@ -62,11 +62,11 @@ class Guard:
             return _unauthorised(request, "this token is not known")
         else:
             request.state.session = Session(scope=found)
-        if _is_open(request.url.path):
+        if _is_open(request.scope["path"]):
             return None
         if request.state.session.scope is Scope.NOTHING:
             return _unauthorised(request, "a token is needed to read")
-        if request.method not in _SAFE_METHODS and request.url.path != "/logout":
+        if request.method not in _SAFE_METHODS and request.scope["path"] != "/logout":
             return self._refused_act(request)
         return None
 
@@ -95,7 +95,7 @@ class Guard:
         if not session.value and "authorization" in request.headers:
             return None
         # Who shows a token acts by that, whatever session he had.
-        by_token = not session.value or request.url.path == "/login"
+        by_token = not session.value or request.scope["path"] == "/login"
         known = by_token or session.is_own_form(request.state.form.get("csrf", ""))
         if not known or not _is_same_origin(request.headers):
             message, fix = "this form is not of this session", "Go back, load the page again, and repeat"
@@ -138,7 +138,7 @@ def _token_of(request: Request) -> str | None:
     kind, _, said = header.partition(" ")
     # What `farm pull --from https://farm:TOKEN@host/checkpoints` sends. A browser that remembers it
     # sends it with forms of other pages, too: nothing but files to be read may be asked for so.
-    if kind.lower() == "basic" and request.method in _SAFE_METHODS and is_checkpoint(request.url.path):
+    if kind.lower() == "basic" and request.method in _SAFE_METHODS and is_checkpoint(request.scope["path"]):
         return _password(said)
     return _bearer(header)
 
@@ -166,7 +166,7 @@ def client_of(request: Request) -> str:
 def _is_same_origin(headers: Mapping[str, str]) -> bool:
     # Programs send none; browsers do with every form.
     origin = headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == headers.get("host")
+    return origin is None or origin.partition("://")[2] == headers.get("host")
 
 
 def _fields(body: bytes) -> ImmutableMultiDict[str, str]:

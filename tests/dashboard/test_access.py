@@ -150,6 +150,31 @@ def test_another_host_name_is_refused(browse: Browse) -> None:
     assert client.get("/", headers={"Host": "localhost:8080"}).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("host", "is_own"),
+    [
+        ("127.0.0.1", True),
+        ("[::1]:8080", True),
+        ("::1", True),
+        ("farm.example.org:443", True),
+        ("FARM.example.org", True),
+        ("127.0.0.1:8080/login?", False),
+        ("[::1]/login?", False),
+        ("farm.example.org:443/static/#", False),
+        ("farm.example.org:8080@evil.example", False),
+    ],
+)
+def test_a_host_is_a_name_and_a_port_and_nothing_else(host: str, is_own: bool) -> None:
+    access = make_access(ANYWHERE, view_token=VIEW_TOKEN, host_names=("farm.example.org",))
+    assert access.is_own_host(host) is is_own
+
+
+@pytest.mark.parametrize("origin", ["http://[", "null", "", "//127.0.0.1:8080/"])
+def test_an_origin_that_is_none_is_refused(browse: Browse, guarded: Access, origin: str) -> None:
+    answer = browse(guarded).post("/login", data={"token": VIEW_TOKEN}, headers={"Origin": origin})
+    assert answer.status_code == 403
+
+
 @pytest.mark.usefixtures("stored")
 @pytest.mark.parametrize("path", [*PAGES[:5], "/materials/BN-hexagonal", "/nowhere", "/static/style.css"])
 def test_every_answer_has_its_headers(browse: Browse, path: str) -> None:
