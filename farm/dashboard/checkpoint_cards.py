@@ -24,6 +24,10 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 # Of the intervals that are told about.
 _LEVEL = 0.8
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+# Larger than any number of a card; of integers beyond it Python makes no float.
+_LARGEST = 1e9
+# What reading a file raises that is not as it should be: it may come from elsewhere.
+_UNREADABLE = (OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +179,7 @@ def _decision(line: str) -> Decision | None:
             why=str(data.get("why", "")),
             **{name: _number(numbers.get(name)) for name in ("median_sc", "before", "p_worse")},
         )
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except _UNREADABLE:
         return None
 
 
@@ -184,7 +188,7 @@ def _read_version(directory: Path, name: str) -> Version:
     try:
         status = path.stat()
         return _parsed(path, name, status.st_mtime_ns, status.st_size)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except _UNREADABLE as error:
         raise CheckpointError(f"{name}: its card cannot be read: {error!r:.200}") from error
 
 
@@ -210,7 +214,7 @@ def _parsed(path: Path, name: str, _changed_ns: int, _size: int) -> Version:
         name=name,
         created=str(card["created"])[:16].replace("T", " "),
         parent=card["parent"],
-        n_train=card["n_train"],
+        n_train=_counted(card["n_train"]),
         n_held_out=len(held_out),
         median_sc=_number(card["metrics"].get("rpa", {}).get("median_sc")),
         interval=median_interval([row.sc for row in held_out]),
@@ -247,7 +251,13 @@ def _three_digits(value: Any) -> str | None:
     return None if number is None else f"{number:.3f}"
 
 
+def _counted(value: Any) -> int | None:
+    if value is not None and (type(value) is not int or not 0 <= value < _LARGEST):
+        raise ValueError(f"it was fitted to {value!r:.20} spectra")
+    return value
+
+
 def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
-        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _LARGEST:
+        return None  # nor are NaN and infinity numbers
     return float(value)

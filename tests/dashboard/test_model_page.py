@@ -126,6 +126,40 @@ def test_a_damaged_card_is_one_line(browse: Browse, settings: Settings, versions
     assert answer.status_code == 404
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"n_train": "many"},
+        {"n_train": -3},
+        {"n_train": 10**400},
+        {"n_train": float("nan")},
+        {"held_out": [{"material": "m", "formula": "MgO", "sc": 10**400, "sc_ipa_as_rpa": 0.9}]},
+        {"uncertainty": {"held_out": {"levels": [0.8], "point": []}}},
+    ],
+    ids=str,
+)
+def test_whatever_a_card_says_the_pages_are_there(
+    browse: Browse, settings: Settings, versions: list[str], said: dict[str, Any]
+) -> None:
+    path = settings.checkpoints_dir / versions[1] / "card.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | said))
+    client = browse()
+    page = client.get("/model")
+    assert page.status_code == client.get("/").status_code == 200
+    assert f"{versions[1]}: its card cannot be read" in page.text
+    assert f"In use: {versions[2]}" in page.text
+
+
+@pytest.mark.parametrize("number", [str(10**400), "1e999", "-1e999", "NaN", '"0.5"', "true"])
+def test_what_is_no_number_is_not_told_of(browse: Browse, settings: Settings, number: str) -> None:
+    what = '{"time": "2026-11-30", "event": "promoted", "version": "0001-abcdef", "numbers": {"median_sc": '
+    line = what + number + "}}"
+    settings.checkpoints_dir.mkdir()
+    (settings.checkpoints_dir / "history.jsonl").write_text(line + "\n")
+    assert [each.median_sc for each in read_history(settings.checkpoints_dir / "history.jsonl")] == [None]
+    assert browse().get("/model").status_code == 200
+
+
 def test_only_files_that_a_card_names_are_given(
     browse: Browse, settings: Settings, versions: list[str]
 ) -> None:
