@@ -52,14 +52,18 @@ class Catalogue:
     def look(self) -> bool:
         """Make a new snapshot where the store has changed; whether it had. One thread at a time."""
         try:
-            return self._path.is_file() and self._look()
+            # One that was there and is gone is an error.
+            return (self.snapshot is not None or self._path.is_file()) and self._look()
         except (StoreError, OSError) as error:
-            # Shown on every page; what was read before stays.
-            if str(error) != self.error:
-                LOGGER.warning("%s", error)
-            self.error = str(error)
-            self._forget()
-            return False
+            told = str(error)
+        except Exception as error:  # noqa: BLE001 - a text may be damaged in any way, and the thread goes on
+            told = f"{self._path}: damaged: {error!r}"
+        # Shown on every page; what was read before stays.
+        if told != self.error:
+            LOGGER.warning("%s", told)
+        self.error = told
+        self._forget()
+        return False
 
     def _look(self) -> bool:
         if self._store is None:
@@ -84,6 +88,5 @@ class Catalogue:
         rest_s = _LOOK_EVERY_S
         while not self._stop.wait(rest_s):
             start_s = time.monotonic()
-            changed = self.look()
-            took_s = time.monotonic() - start_s
-            rest_s = max(_LOOK_EVERY_S, _REST * took_s) if changed else _LOOK_EVERY_S
+            self.look()
+            rest_s = max(_LOOK_EVERY_S, _REST * (time.monotonic() - start_s))

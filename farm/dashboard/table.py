@@ -87,18 +87,25 @@ class Table:
         return frozenset(found[counts > 1].tolist())
 
     def _order(self, column: str) -> Positions:
-        """Ascending, equal ones as they arrived; made when first asked for."""
+        """Ascending, equal ones as they arrived, what is not known last; made when first asked for."""
         if column not in self._orders:
-            self._orders[column] = np.argsort(self._columns[column], kind="stable")
+            # Sorting puts NaN last, and empty texts first.
+            order = np.argsort(self._columns[column], kind="stable")
+            n_empty = order.size - self._n_known(column) if self._columns[column].dtype.kind == "U" else 0
+            self._orders[column] = np.concatenate([order[n_empty:], order[:n_empty]])
         return self._orders[column]
 
     def _backwards(self, column: str) -> Positions:
-        """Descending; what is not known stays at the end, where sorting puts NaN."""
-        order = self._order(column)
-        if self._columns[column].dtype.kind != "f":
-            return order[::-1]
-        n_known = int(np.count_nonzero(~np.isnan(self._columns[column])))
+        """Descending; what is not known stays at the end."""
+        order, n_known = self._order(column), self._n_known(column)
         return np.concatenate([order[:n_known][::-1], order[n_known:]])
+
+    def _n_known(self, column: str) -> int:
+        """How many rows say it."""
+        values = self._columns[column]
+        if values.dtype.kind == "f":
+            return int(np.count_nonzero(~np.isnan(values)))
+        return int(np.count_nonzero(values != "")) if values.dtype.kind == "U" else values.size
 
     def _mask(self, query: Query) -> _Mask | None:
         """None: all rows."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
+import h5py
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,6 +78,23 @@ def test_rows_are_sorted_and_the_unknown_come_last(snapshot: Snapshot) -> None:
     assert down[:5] == known[::-1]
     assert set(up[5:]) == set(down[5:]) == {"Al", "ZnS", "CdTe"}
     assert formulas(snapshot, sort="formula") == sorted(formulas(snapshot))
+
+
+def test_texts_that_are_not_known_come_last_too(
+    settings: Settings, make_job: Callable[..., Job], make_result: Callable[..., Result]
+) -> None:
+    groups = {"a": "Fm-3m", "b": "", "c": "Fd-3m"}
+    with StoreWriter(settings.store_path) as writer:
+        writer.append_many(
+            [replace(make_result(make_job(name)), space_group=group) for name, group in groups.items()]
+        )
+    catalogue = Catalogue(settings.store_path)
+    assert catalogue.look()
+    catalogue.close()
+    assert catalogue.snapshot is not None
+    ids, select = catalogue.snapshot.table.material_ids, catalogue.snapshot.table.select
+    assert list(ids[select(Query(sort="space_group"))]) == ["c", "a", "b"]
+    assert list(ids[select(Query(sort="space_group", descending=True))]) == ["a", "c", "b"]
 
 
 def test_the_last_that_arrived_come_first(snapshot: Snapshot, stored: list[Result]) -> None:
@@ -166,3 +186,28 @@ def test_a_damaged_store_is_told_and_what_was_read_stays(settings: Settings, sto
     assert catalogue.snapshot is not None
     assert len(catalogue.snapshot.table) == len(stored)
     catalogue.close()
+
+
+@pytest.mark.usefixtures("stored")
+def test_a_store_that_is_gone_is_told_and_what_was_read_stays(settings: Settings) -> None:
+    catalogue = Catalogue(settings.store_path)
+    assert catalogue.look()
+    settings.store_path.unlink()
+    for _ in range(2):
+        assert not catalogue.look()
+        assert settings.store_path.name in catalogue.error
+    catalogue.close()
+    assert catalogue.snapshot is not None
+
+
+@pytest.mark.usefixtures("stored")
+def test_no_damage_of_a_text_ends_the_catalogue(settings: Settings) -> None:
+    with h5py.File(settings.store_path, "r+") as file:
+        texts = file["text"][:].tobytes()
+        damaged = texts.replace(b'"diagnosis":', b'"diagnosi_":')
+        assert damaged != texts
+        file["text"][:] = np.frombuffer(damaged, dtype=np.uint8)
+    catalogue = Catalogue(settings.store_path)
+    assert not catalogue.look()
+    catalogue.close()
+    assert "damaged" in catalogue.error
