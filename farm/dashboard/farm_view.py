@@ -11,7 +11,7 @@ from typing import Any
 
 from farm.backlog import Backlog, JobView
 from farm.dashboard.catalogue import Catalogue
-from farm.errors import StoreError
+from farm.errors import BrokerError, StoreError
 from farm.job import JobState
 from farm.overview import gather
 from farm.settings import Settings
@@ -49,7 +49,7 @@ class Farm:
         self.settings = settings
         self.backlog = backlog
         self.catalogue = Catalogue(settings.store_path)
-        self._moment: tuple[float, Moment] | None = None
+        self._moment: tuple[float, Moment | BrokerError] | None = None
         self._gathering = threading.Lock()
         self._store: Store | None = None
         self._reading = threading.Lock()
@@ -64,10 +64,14 @@ class Farm:
         Raises BrokerError when Redis does not answer.
         """
         with self._gathering:
-            now_s = time.monotonic()
-            if self._moment is None or now_s - self._moment[0] > _FRESH_S:
-                self._moment = (now_s, self._gather())
-            return self._moment[1]
+            if self._moment is None or time.monotonic() - self._moment[0] > _FRESH_S:
+                found = self._tried()
+                # Those who waited get the same: one after another they would wait longer and longer.
+                self._moment = (time.monotonic(), found)
+            found = self._moment[1]
+        if isinstance(found, BrokerError):
+            raise BrokerError(found.message, fix=found.fix) from found
+        return found
 
     def forget_moment(self) -> None:
         """After something was done: the next page shows it."""
@@ -101,6 +105,12 @@ class Farm:
             if self._store is not None:
                 self._store.close()
                 self._store = None
+
+    def _tried(self) -> Moment | BrokerError:
+        try:
+            return self._gather()
+        except BrokerError as error:
+            return error
 
     def _gather(self) -> Moment:
         document = gather(self.backlog, self.settings, stored=self._stored_counts())

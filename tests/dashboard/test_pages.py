@@ -6,11 +6,14 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import pytest
 from fastapi.testclient import TestClient
 
 from farm.backlog import Backlog
+from farm.dashboard.farm_view import Farm, Moment
+from farm.errors import BrokerError
 from farm.hold import Hold
 from farm.job import Job
 from farm.settings import Settings
@@ -116,7 +119,6 @@ def test_an_empty_farm_has_pages(browse: Browse) -> None:
 def test_without_redis_the_store_is_shown(settings: Settings) -> None:
     from farm.dashboard.access import make_access
     from farm.dashboard.app import make_app
-    from farm.dashboard.farm_view import Farm
     from farm.dashboard.server import patient_backlog
 
     farm = Farm(settings, patient_backlog("redis://127.0.0.1:1/0", "farm"))
@@ -126,3 +128,29 @@ def test_without_redis_the_store_is_shown(settings: Settings) -> None:
         assert away.status_code == 503
         assert "Redis" in away.text
         assert "Traceback" not in away.text
+
+
+@pytest.mark.parametrize("is_away", [False, True])
+def test_who_waited_for_redis_gets_what_the_first_got(
+    settings: Settings, backlog: Backlog, monkeypatch: pytest.MonkeyPatch, is_away: bool
+) -> None:
+    farm, clock, asked = Farm(settings, backlog), [0.0], []
+    gather = farm._gather
+
+    def slowly() -> Moment:
+        asked.append(clock[0])
+        clock[0] += 10.0
+        if is_away:
+            raise BrokerError("Redis does not answer", fix="Start it")
+        return gather()
+
+    monkeypatch.setattr(farm, "_gather", slowly)
+    monkeypatch.setattr("farm.dashboard.farm_view.time.monotonic", lambda: clock[0])
+    for _ in range(5):
+        with pytest.raises(BrokerError, match="Start it") if is_away else nullcontext():
+            farm.moment()
+    assert asked == [0.0]
+    clock[0] += 2.0
+    with pytest.raises(BrokerError) if is_away else nullcontext():
+        farm.moment()
+    assert asked == [0.0, 12.0]

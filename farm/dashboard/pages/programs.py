@@ -16,8 +16,8 @@ router = APIRouter()
 
 
 @router.get("/health")
-def health() -> dict[str, bool]:
-    """That this process answers; of the farm it says nothing."""
+async def health() -> dict[str, bool]:
+    """That this process answers; of the farm it says nothing. No thread is waited for."""
     return {"ok": True}
 
 
