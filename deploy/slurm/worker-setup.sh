@@ -1,8 +1,10 @@
-# Sourced by the batch scripts, with the file of secrets as argument: who the farm is, and what Slurm gave
-# this worker. Sets `slots`, and `image` where the file names one.
+# Sourced by the batch scripts, with the file of secrets as argument: who the farm is. Sets `image` where the file
+# names one. Workers then call share_node, which sets `slots`; head and trainer run no jobs, so that neither ranks
+# nor scratch are a matter of theirs.
 # shellcheck shell=bash
 
 refuse() { echo "$*" >&2; exit 2; }
+tell() { echo "$(date -Is) ${SLURM_JOB_ID:-no job} on $(hostname): $*"; }
 
 read_secrets() {
   local file=${1:-$HOME/.config/farm/farm.env} mode
@@ -53,8 +55,12 @@ share_programs() {
   export FARM_UNTIL_IDLE_S="${FARM_UNTIL_IDLE_S:-300}"
 }
 
+# What Slurm gave this worker.
+share_node() {
+  share_allocation
+  choose_scratch
+  tell "$slots slots of $FARM_RANKS ranks, scratch $FARM_SCRATCH_DIR"
+}
+
 read_secrets "${1:-}"
-share_allocation
-choose_scratch
 share_programs
-echo "$(date -Is) ${SLURM_JOB_ID:-no job} on $(hostname): $slots slots of $FARM_RANKS ranks, scratch $FARM_SCRATCH_DIR"

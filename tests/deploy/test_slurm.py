@@ -208,6 +208,19 @@ def test_the_head_stops_both_roles_and_queues_itself_again_only_at_its_limit(
     assert (asked.read_text().strip() if asked.exists() else "") == ("requeue 7" if requeued else "")
 
 
+@pytest.mark.parametrize(
+    ("script", "role"), [("farm-head.sbatch", "writer"), ("farm-trainer.sbatch", "trainer")]
+)
+def test_ranks_and_scratch_of_jobs_do_not_stop_who_runs_none(node: Node, script: str, role: str) -> None:
+    node.write_secrets("export FARM_RANKS=8")
+    with node.start(script, WAIT="1", SLURM_CPUS_PER_TASK="2") as process:
+        read_until(process, f"{role} waits")
+        process.send_signal(signal.SIGTERM)
+        read_until(process, f"{role} TERM")
+        assert process.wait(timeout=10) == 0
+    assert not list(node.local.iterdir())
+
+
 def test_the_head_ends_when_a_role_ends(node: Node) -> None:
     node.program("farm", '#!/bin/bash\n[ "$1" = writer ] && exit 1\nexec sleep 60\n')
     code, _, _ = node.run("farm-head.sbatch")
@@ -237,6 +250,25 @@ def test_in_a_container_the_end_is_asked_outside(
     assert (code, err) == (0, "")
     assert lines[1] == str(image)
     assert lines[2] == f"farm --home {node.directory}/home worker --slots 16{walltime}"
+
+
+def test_a_container_sees_certificates_and_scratch_and_needs_no_squeue(node: Node) -> None:
+    image, scratch = node.directory / "farm.sif", node.directory / "disk" / "farm"
+    image.touch()
+    node.write_secrets(
+        f"image={image}",
+        f"export FARM_HOME={node.directory}/home",
+        f"export FARM_SCRATCH_DIR={scratch}",
+        "export FARM_REDIS_CA_FILE=/shared/farm/ca.pem",
+        "export FARM_REDIS_KEY_FILE=client.key",
+    )
+    node.program("squeue", "#!/bin/bash\nexit 1\n")
+    node.program("apptainer", '#!/bin/bash\nprintf "%s\\n" "$@"\n')
+    code, lines, err = node.run("farm-workers-apptainer.sbatch")
+    assert (code, err) == (0, "")
+    assert lines[lines.index("--bind") + 1] == f"{node.directory}/home,{scratch},/shared/farm/ca.pem"
+    assert scratch.is_dir()
+    assert "--walltime" not in lines
 
 
 def test_without_an_image_it_says_how_one_is_made(node: Node) -> None:
