@@ -29,7 +29,7 @@ find_python() {
 
 set_up_python() {
   local stamp=.venv/.installed wanted
-  wanted="$(cat pyproject.toml "$0" | sha256sum)"
+  wanted="$(cat pyproject.toml deploy/setup.sh | sha256sum)"
   if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then say "Python packages: already there"; return; fi
   local python
   if ! python="$(find_python)"; then

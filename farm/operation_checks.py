@@ -40,10 +40,13 @@ def redis_access(url: str | None) -> Check | None:
     """Whether a Redis beyond this machine asks for a password, over TLS; pure."""
     if not url:
         return None
-    parts = urlsplit(url)
-    if is_loopback(parts.hostname or ""):
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None  # no URL, as the check of Redis itself says
+    if not parts.hostname or is_loopback(parts.hostname):
         return None
-    name, place = "Redis access", parts.hostname or ""
+    name, place = "Redis access", parts.hostname
     if not parts.password:
         detail, fix = (
             f"{place} asks for no password",

@@ -21,6 +21,8 @@ def checks(home: Path, environment: dict[str, str] | None = None) -> dict[str, t
     [
         (None, None, ""),
         ("redis://127.0.0.1:6379/0", None, ""),
+        ("redis://farm:se[cret@head:6379/0", None, ""),  # the check of Redis says that it is no URL
+        ("head:6379", None, ""),
         ("redis://head:6379/0", False, "no password"),
         ("rediss://head:6379/0", False, "no password"),
         ("redis://farm:secret@head:6379/0", False, "unencrypted"),
