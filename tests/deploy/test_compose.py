@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
+from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.command_lines import parse
 
@@ -102,3 +105,24 @@ def test_packages_are_pinned() -> None:
     for name in ("control.txt", "trainer.txt"):
         lines = (ROOT / "deploy/images" / name).read_text(encoding="utf-8").splitlines()
         assert all("==" in line for line in lines if line and not line.startswith("#"))
+
+
+def test_what_the_control_image_needs_is_pinned() -> None:
+    text = (ROOT / "deploy/images/control.txt").read_text(encoding="utf-8")
+    pinned = {canonicalize_name(name) for name in re.findall(r"^(\S+)==", text, re.MULTILINE)}
+    assert needed("farm", frozenset({"dashboard", "optimade"})) - {"farm"} <= pinned
+
+
+def needed(name: str, extras: frozenset[str] = frozenset()) -> set[str]:
+    """A distribution and all that it needs, as installed here."""
+    found, left = set[tuple[str, frozenset[str]]](), [(name, extras)]
+    while left:
+        each = left.pop()
+        if each in found:
+            continue
+        found.add(each)
+        for requirement in map(Requirement, requires(each[0]) or ()):
+            chosen = ({"extra": extra} for extra in ("", *each[1]))
+            if requirement.marker is None or any(map(requirement.marker.evaluate, chosen)):
+                left.append((canonicalize_name(requirement.name), frozenset(requirement.extras)))
+    return {name for name, _ in found}
