@@ -19,7 +19,7 @@ from farm.settings import Settings
 
 # A program, how it is asked for its version, and what it is there for.
 _LAUNCHERS: tuple[tuple[str, tuple[str, ...], str], ...] = (
-    ("docker", ("docker", "compose", "version", "--short"), "docker compose up"),
+    ("docker", ("docker", "compose", "version"), "docker compose up"),
     ("sbatch", ("sbatch", "--version"), "deploy/slurm"),
     ("apptainer", ("apptainer", "--version"), "deploy/slurm/farm.def"),
     ("kubectl", ("kubectl", "version", "--client"), "deploy/k8s"),
