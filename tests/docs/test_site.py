@@ -162,6 +162,15 @@ def test_every_variable_that_is_no_setting_is_told(site: Path) -> None:
     assert [name for name in sorted(told) if name not in text] == []
 
 
+def test_the_index_of_the_reference_names_every_command() -> None:
+    import click
+
+    text = (ROOT / "docs/reference/index.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \[.*?commands/.*?$", text, flags=re.MULTILINE)
+    named = {name for row in rows for name in re.findall(r"`([a-z]+)`", row)}
+    assert named == set(cli.list_commands(click.Context(cli)))
+
+
 def test_tables_of_the_reference_show_what_is_typed(site: Path) -> None:
     cells = [
         html.unescape(cell)
