@@ -25,7 +25,8 @@ SORTABLE: Mapping[str, str] = {
     "cpu_s": "CPU",
     "stored_utc": "Stored (UTC)",
 }
-_LONGEST_TEXT = 200
+# Of what is looked for, and so of what it is looked for in.
+LONGEST_TEXT = 200
 _PROTOCOL = re.compile(r"[0-9a-f]{1,64}")
 _HAS = re.compile(r"\b(has|only)\s+((?:[A-Z][a-z]?\b[\s,]*)+)")
 _LIST = re.compile(r"[A-Z][a-z]?(\s*,\s*[A-Z][a-z]?)+")
@@ -112,7 +113,7 @@ class Query:
 
 def read_query(given: Mapping[str, str]) -> Query:
     """The query of an address; what cannot be understood is left out, and said."""
-    understood: dict[str, Any] = {"text": given.get("text", "").strip()[:_LONGEST_TEXT]}
+    understood: dict[str, Any] = {"text": given.get("text", "").strip()[:LONGEST_TEXT]}
     problems: list[str] = []
     for name, text in given.items():
         reader = _READERS.get(name)
@@ -158,7 +159,7 @@ _READERS: Mapping[str, Any] = {
     "outcome": _one_of(*(outcome.value for outcome in Outcome)),
     "engine": _one_of(*(engine.value for engine in Engine)),
     "protocol": _hash,
-    "diagnosis": lambda text: text[:_LONGEST_TEXT],
+    "diagnosis": lambda text: text[:LONGEST_TEXT],
     "gap_min_ev": _number,
     "gap_max_ev": _number,
     "atoms_min": _natural,

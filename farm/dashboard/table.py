@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farm.crystal import elements_of
-from farm.dashboard.query import SORTABLE, Query
+from farm.dashboard.query import LONGEST_TEXT, SORTABLE, Query
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,8 +45,8 @@ class Table:
             name: frame[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in _NUMBERS
         }
         for name in ("material_id", "formula", "space_group", "outcome", "engine", "protocol_hash"):
-            columns[name] = np.array(frame[name].astype("string").fillna("").tolist(), dtype=np.str_)
-        columns["diagnosis"] = np.array(frame["diagnosis"].fillna("").tolist(), dtype=np.str_)
+            columns[name] = _texts(frame[name].astype("string"))
+        columns["diagnosis"] = _texts(frame["diagnosis"])
         columns["physics_changed"] = frame["physics_changed"].to_numpy(dtype=np.bool_)
         columns["stored_utc"] = np.arange(len(frame))
         return cls(columns)
@@ -168,3 +168,8 @@ class Table:
     def _elements(self) -> list[frozenset[str]]:
         """Of each formula."""
         return [elements_of(str(formula)) for formula in self._formulas]
+
+
+def _texts(column: pd.Series[str]) -> NDArray[np.str_]:
+    # In an array all take as much room as the longest.
+    return np.array([text[:LONGEST_TEXT] for text in column.fillna("").tolist()], dtype=np.str_)

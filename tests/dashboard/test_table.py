@@ -211,3 +211,20 @@ def test_no_damage_of_a_text_ends_the_catalogue(settings: Settings) -> None:
     assert not catalogue.look()
     catalogue.close()
     assert "damaged" in catalogue.error
+
+
+def test_one_long_text_does_not_widen_all_rows(
+    settings: Settings, make_job: Callable[..., Job], make_result: Callable[..., Result]
+) -> None:
+    results = [make_result(make_job(name), Outcome.FAILED, "why") for name in ("a", "b")]
+    with StoreWriter(settings.store_path) as writer:
+        writer.append_many(
+            [replace(results[0], diagnosis="x" * 100_000, space_group="y" * 100_000), results[1]]
+        )
+    catalogue = Catalogue(settings.store_path)
+    assert catalogue.look()
+    catalogue.close()
+    assert catalogue.snapshot is not None
+    table = catalogue.snapshot.table
+    assert sum(column.nbytes for column in table._columns.values()) < 10_000
+    assert table.select(read_query({"diagnosis": "x" * 100_000})).tolist() == [0]
