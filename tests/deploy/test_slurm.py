@@ -263,12 +263,13 @@ def test_a_container_sees_certificates_and_scratch_and_needs_no_squeue(node: Nod
         "export FARM_REDIS_KEY_FILE=client.key",
     )
     node.program("squeue", "#!/bin/bash\nexit 1\n")
-    node.program("apptainer", '#!/bin/bash\nprintf "%s\\n" "$@"\n')
-    code, lines, err = node.run("farm-workers-apptainer.sbatch")
+    node.program("apptainer", '#!/bin/bash\nprintf "%s\\n" "$@"\nenv | grep ^TMP\n:\n')
+    code, lines, err = node.run("farm-workers-apptainer.sbatch", TMPDIR="/local/7")
     assert (code, err) == (0, "")
     assert lines[lines.index("--bind") + 1] == f"{node.directory}/home,{scratch},/shared/farm/ca.pem"
     assert scratch.is_dir()
     assert "--walltime" not in lines
+    assert not any(line.startswith("TMP") for line in lines)
 
 
 def test_without_an_image_it_says_how_one_is_made(node: Node) -> None:
