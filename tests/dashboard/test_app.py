@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -74,6 +75,21 @@ def test_pages_of_waiting_jobs_follow_one_another(
     shown = [[n for n in range(120) if f"/materials/job-{n:03d}" in page] for page in pages]
     assert shown == [list(range(50)), list(range(50, 100)), list(range(100, 120))]
     assert ['rel="next"' in page for page in pages] == [True, True, False]
+
+
+def test_what_finished_last_is_shown_first_however_many_there_are(
+    browse: Browse, backlog: Backlog, make_job: Callable[..., Job]
+) -> None:
+    jobs = [make_job(f"job-{n:04d}") for n in range(1101)]
+    backlog.enqueue(jobs)
+    first, last = [job.job_id for job in jobs[:1100]], jobs[1100].job_id
+    assert len(backlog.cancel(first)) == 1100
+    moment_s = backlog.now_s()
+    while backlog.now_s() - moment_s < 0.002:
+        pass
+    backlog.cancel([last])
+    section = browse().get("/jobs").text.partition("Finished in the last hour")[2]
+    assert re.findall(r'/materials/(job-\d{4})"', section)[0] == "job-1100"
 
 
 def test_a_form_of_another_site_is_refused(browse: Browse, guarded: Access) -> None:

@@ -157,7 +157,10 @@ def _page(farm: Farm, state: JobState, page: int) -> list[JobView]:
 def _all_sections(farm: Farm) -> list[tuple[str, str, list[JobView]]]:
     backlog, moment = farm.backlog, farm.moment()
     since_ms = int(moment.now_s * 1000) - _LATELY_MS
-    lately = list(reversed(backlog.finished_since(since_ms)))
+    # In one hour there may be any number: the last of each state are enough.
+    ended = [job for state in FINAL_STATES for job in backlog.jobs([state], limit=_SECTION_ROWS)]
+    lately = [job for job in ended if job.changed_ms > since_ms]
+    lately.sort(key=lambda job: job.changed_ms, reverse=True)
     waiting = list(backlog.jobs([JobState.READY], limit=_SECTION_ROWS))
     return [
         ("Running", "running", moment.running[:_SECTION_ROWS]),
