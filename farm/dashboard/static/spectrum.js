@@ -53,6 +53,8 @@
     return { svg, show, energyAt };
   }
 
+  let chosen = null; // the point somebody has asked for
+
   async function begin() {
     const figures = section.querySelector("#spectra-figures");
     const answer = await fetch(figures.dataset.readout);
@@ -72,32 +74,50 @@
       slider.setAttribute("aria-valuetext", `${shown.textContent}. ${told.join(". ")}`);
     }
     const nearest = (ev) => Math.round(Math.min(1, Math.max(0, ev / energies.at(-1))) * (energies.length - 1));
-    slider.addEventListener("input", () => show(Number(slider.value)));
+    const choose = (index) => { chosen = index; show(index); };
+    slider.addEventListener("input", () => choose(Number(slider.value)));
     for (const panel of panels) {
       for (const name of ["pointermove", "pointerdown"]) {
-        panel.svg.addEventListener(name, (event) => show(nearest(panel.energyAt(event))));
+        panel.svg.addEventListener(name, (event) => choose(nearest(panel.energyAt(event))));
       }
     }
-    section.querySelector("#show-between")?.addEventListener("change", () => show(Number(slider.value)));
-    // At the largest value of the last rung, along any direction.
+    again = () => show(Number(slider.value));
+    // First at the largest value of the last rung, along any direction.
     const rows = Object.keys(readout.panels).filter((name) => name.startsWith("part0")).map((name) => readout.panels[name].at(-1));
     const largest = Math.max(...rows.flat());
-    show(rows.find((row) => row.includes(largest)).indexOf(largest));
+    show(Math.min(chosen ?? rows.find((row) => row.includes(largest)).indexOf(largest), energies.length - 1));
   }
+
+  let again = () => {}; // shows the same point
+  section.querySelector("#show-between")?.addEventListener("change", () => again());
 
   // Another quantity: only the figures are replaced, and the page stays where it is.
   const form = section.querySelector("#quantity-form");
   const select = form.querySelector("select");
   form.querySelector("button").hidden = true;
+  const told = form.querySelector("#quantity-told");
+  let drawn = select.value; // what the figures show
   select.addEventListener("change", async () => {
-    const address = new URL(form.action);
-    address.search = new URLSearchParams(new FormData(form)).toString();
-    const answer = await fetch(address);
-    if (!answer.ok) return;
-    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    section.querySelector("#spectra-figures").replaceWith(page.querySelector("#spectra-figures"));
-    history.replaceState(null, "", address);
-    await begin();
+    const wanted = select.value;
+    told.textContent = "";
+    // What the table was asked for stays in the address.
+    const address = new URL(location);
+    for (const [name, value] of new FormData(form)) address.searchParams.set(name, value);
+    try {
+      const answer = await fetch(address);
+      if (!answer.ok) throw new Error(answer.statusText);
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      // Meanwhile something else was chosen.
+      if (select.value !== wanted) return;
+      section.querySelector("#spectra-figures").replaceWith(page.querySelector("#spectra-figures"));
+      drawn = wanted;
+      history.replaceState(null, "", address);
+      await begin();
+    } catch {
+      if (select.value !== wanted) return;
+      select.value = drawn;
+      told.textContent = "The dashboard does not answer.";
+    }
   });
   begin();
 })();

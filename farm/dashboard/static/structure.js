@@ -17,6 +17,7 @@
   const MOST_ATOMS = 1500;
   const DISTANCE = 7; // of the camera, in radii of what is shown
   const FILLED = 1.05; // of the height by the sphere around all
+  const LETTER = 10; // room for the name of an axis at the border, pixels
   const FOG = 6; // shades between the front and the ground
 
   const dot = (u, v) => u[0] * v[0] + u[1] * v[1] + u[2] * v[2];
@@ -76,8 +77,13 @@
       end[axis] = repeats + 1.1 / length(crystal.lattice[axis]);
       return { text: "abc"[axis], at: add(place(end), middle, -1) };
     });
-    const radius = Math.max(...edges.flat().map(length), ...atoms.map((atom) => length(atom.at)));
-    return { atoms, bonds, edges, names, radius: radius + 0.8 };
+    const radius = 0.8 + Math.max(...edges.flat().map(length), ...atoms.map((atom) => length(atom.at)));
+    // How far up and down the ends and the names of the axes lie at first: a long cell is not cut off.
+    const reach = Math.max(...[...edges.flat(), ...names.map((name) => name.at)].map((point) => {
+      const [, up, near] = START.map((row) => dot(row, point));
+      return (Math.abs(up) * DISTANCE * radius) / (DISTANCE * radius - near);
+    }));
+    return { atoms, bonds, edges, names, radius, reach };
   }
 
   // -- how it is seen ---------------------------------------------------------------------------
@@ -148,7 +154,8 @@
     if (canvas.height !== Math.round(height * ratio)) canvas.height = Math.round(height * ratio);
     paint.setTransform(ratio, 0, 0, ratio, 0, 0);
     paint.clearRect(0, 0, width, height);
-    const scale = (FILLED * Math.min(width, height) * view.zoom) / (2 * shown.radius);
+    const fitting = Math.min((FILLED * Math.min(width, height)) / (2 * shown.radius), (height / 2 - LETTER) / shown.reach);
+    const scale = fitting * view.zoom;
     const camera = DISTANCE * shown.radius;
     const project = (point) => {
       const [x, y, z] = view.rotation.map((row) => dot(row, point));
@@ -229,7 +236,7 @@
     redraw();
   };
   const zoom = (by) => { view.zoom = Math.min(8, Math.max(0.4, view.zoom * by)); redraw(); };
-  const home = () => { view.rotation = START; view.zoom = 1; canvas.style.touchAction = "pan-y"; redraw(); };
+  const home = () => { view.rotation = START; view.zoom = 1; redraw(); };
   const STEP = Math.PI / 24;
   const KEYS = {
     ArrowLeft: () => spin(-STEP, 0), ArrowRight: () => spin(STEP, 0), ArrowUp: () => spin(0, -STEP), ArrowDown: () => spin(0, STEP),
