@@ -17,7 +17,7 @@ from farm.backlog import Backlog
 from farm.dashboard.access import make_access
 from farm.dashboard.app import make_app
 from farm.dashboard.farm_view import Farm
-from farm.job import Job
+from farm.job import Job, JobState
 from farm.result import Result
 from farm.settings import Settings
 from tests.conftest import missing
@@ -86,6 +86,19 @@ OUTLINE = """() => {
   const ids = [...document.querySelectorAll("[id]")].map((e) => e.id);
   found.push(...ids.filter((id, i) => ids.indexOf(id) !== i).map((id) => "twice " + id));
   return found;
+}"""
+
+# Badges of all states on every ground that there is.
+EVERY_BADGE = """(states) => {
+  const badges = () => states.map((state) => Object.assign(document.createElement("span"),
+    { className: "badge badge-" + state, textContent: state }));
+  const chosen = Object.assign(document.createElement("a"), { href: "/" });
+  chosen.setAttribute("aria-current", "true");
+  const results = Object.assign(document.createElement("nav"), { className: "results" });
+  results.append(chosen);
+  for (const ground of [chosen, document.querySelector("main"), document.querySelector(".panel")])
+    ground.append(...badges());
+  document.querySelector("main").append(results);
 }"""
 
 
@@ -157,6 +170,12 @@ def test_every_page_is_readable_on_a_desk_and_a_phone(chromium: Any, address: st
             ratio, text = page.evaluate(CONTRAST)
             assert ratio >= 4.5, (path, scheme, ratio, text)
             assert page.evaluate(OUTLINE) == [], path
+        page.goto(address + "/materials/BN-hexagonal")
+        page.evaluate(EVERY_BADGE, [state.value for state in JobState])
+        ratio, text = page.evaluate(CONTRAST)
+        assert ratio >= 4.5, (scheme, ratio, text)
+        page.evaluate("document.querySelector('.beside a').textContent = 'n'.repeat(64)")
+        assert page.evaluate(sideways) <= 0, width
         assert wrong == []
         page.context.close()
 
@@ -258,4 +277,190 @@ def test_without_scripts_everything_is_there(chromium: Any, address: str) -> Non
     page.get_by_role("link", name="Jobs").first.click()
     assert "waits-1" in page.locator("main").inner_text()
     assert wrong == []
+    page.context.close()
+
+
+FRAGMENT = "**/fragment/overview"
+
+
+def overview_kept_open(chromium: Any, address: str, width: int = 1280) -> tuple[Any, list[str], list[str]]:
+    """The overview with a clock of our own, what it is answered instead (the last), and what went wrong."""
+    page, wrong = opened(chromium, width, "light")
+    page.clock.install()
+    page.goto(address + "/")
+    answers = [page.evaluate("fetch('/fragment/overview').then((answer) => answer.text())")]
+    page.route(FRAGMENT, lambda route: route.fulfill(body=answers[-1], content_type="text/html"))
+    return page, answers, wrong
+
+
+def refreshed(page: Any) -> str:
+    """What the page says of itself after it asked once more."""
+    before = page.evaluate("document.getElementById('freshness').textContent = ''")
+    with page.expect_response(FRAGMENT):
+        page.clock.run_for(6000)
+    page.wait_for_function(
+        "(said) => document.getElementById('freshness').textContent !== said", arg=before
+    )
+    return str(page.locator("#freshness").inner_text())
+
+
+def test_an_overview_kept_open_shows_what_changes_but_not_under_a_hand(chromium: Any, address: str) -> None:
+    page, answers, wrong = overview_kept_open(chromium, address, width=240)
+    table = page.locator("#following .scroll")
+    table.evaluate("(table) => { table.scrollLeft = 30; }")
+    left = table.evaluate("(table) => table.scrollLeft")
+    assert left > 0
+    # A table that was clicked once is not left as it is for ever, and stays where it was scrolled to.
+    table.click(position={"x": 5, "y": 5})
+    assert table.evaluate("(table) => document.activeElement === table")
+    answers.append(answers[0].replace("waits-1", "waits-3"))
+    assert "but for" not in refreshed(page)
+    assert "waits-3" in table.inner_text()
+    assert table.evaluate("(table) => table.scrollLeft") == left
+    # A link that the keyboard is at stays, and the page says so.
+    page.locator("#following a").first.focus()
+    page.keyboard.press("Tab")
+    answers.append(answers[0].replace("waits-1", "waits-4"))
+    assert "but for the part in use" in refreshed(page)
+    assert "waits-3" in table.inner_text()
+    page.evaluate("document.activeElement.blur()")
+    assert "but for" not in refreshed(page)
+    assert "waits-4" in table.inner_text()
+    assert wrong == []
+    page.context.close()
+
+
+def test_an_overview_tells_when_nothing_comes_any_more(chromium: Any, address: str) -> None:
+    page, _, wrong = overview_kept_open(chromium, address)
+    held: list[Any] = []
+    page.route(FRAGMENT, lambda route: held.append(route))
+    page.clock.run_for(60_000)
+    page.wait_for_selector("text=The dashboard does not answer; last seen")
+    assert held
+    page.unroute_all()
+    assert "kept up to date" in refreshed(page)
+    assert wrong == []
+    page.context.close()
+
+
+def test_an_overview_kept_open_tells_of_a_store_that_breaks(
+    chromium: Any, address: str, settings: Settings
+) -> None:
+    page, _, _ = overview_kept_open(chromium, address)
+    page.unroute_all()
+    broken = settings.home / "broken"
+    broken.write_bytes(b"no store" * 1000)
+    broken.replace(settings.store_path)
+    deadline = time.monotonic() + 30
+    while page.locator("text=The store cannot be read").count() == 0:
+        assert time.monotonic() < deadline
+        refreshed(page)
+    page.context.close()
+
+
+def test_figures_are_of_the_quantity_that_is_chosen(chromium: Any, address: str) -> None:
+    from playwright.sync_api import expect
+
+    page, _ = opened(chromium, 1280, "light")
+    page.goto(address + "/materials/BN-hexagonal?text=N&sort=formula")
+    page.locator("#energy").wait_for()
+    title, shown = page.locator("#spectra-figures h3").first, page.locator("#energy-shown")
+    page.locator("#energy").fill("1000")
+    # An answer that comes when another quantity is chosen already.
+    late: list[Any] = []
+    page.route("**quantity=reflectivity*", lambda route: late.append(route))
+    page.select_option("#quantity", "reflectivity")
+    page.select_option("#quantity", "loss")
+    expect(title).to_contain_text("Im 1/ε")
+    with page.expect_response("**quantity=reflectivity*"):
+        late[0].continue_()
+    page.wait_for_timeout(200)
+    expect(title).to_contain_text("Im 1/ε")
+    expect(shown).to_have_text("10.00 eV")
+    # One that does not come.
+    page.route("**quantity=absorption*", lambda route: route.abort())
+    page.select_option("#quantity", "absorption")
+    expect(page.locator("#quantity-told")).to_have_text("The dashboard does not answer.")
+    expect(page.locator("#quantity")).to_have_value("loss")
+    # Loaded again it is the same page, between the same materials.
+    assert {"text=N", "sort=formula", "quantity=loss"} <= set(page.url.partition("?")[2].split("&"))
+    page.context.close()
+
+
+def test_on_the_way_back_controls_say_what_is_shown(chromium: Any, address: str) -> None:
+    page, wrong = opened(chromium, 1280, "light")
+    page.goto(address + "/materials?outcome=done")
+    page.select_option("#outcome", "failed")
+    page.get_by_role("button", name="Show").click()
+    page.wait_for_url("**outcome=failed**")
+    page.go_back()
+    assert page.input_value("#outcome") == "done"
+    page.goto(address + "/materials/BN-hexagonal")
+    page.locator("#structure-repeat").wait_for()
+    first = page.is_checked("#structure-repeat")
+    page.set_checked("#structure-repeat", not first)
+    page.goto(address + "/jobs")
+    page.go_back()
+    page.locator("#structure-repeat").wait_for()
+    assert page.is_checked("#structure-repeat") is first
+    assert wrong == []
+    page.context.close()
+
+
+def test_no_curve_comes_through_the_words_of_the_gaps(chromium: Any, address: str) -> None:
+    page, _ = opened(chromium, 1280, "light")
+    for quantity in ("eps", "absorption"):
+        page.goto(f"{address}/materials/BN-hexagonal?quantity={quantity}")
+        words, covered = page.evaluate("""() => {
+          const box = (element) => element.getBoundingClientRect();
+          const meet = (a, b) => Math.min(a.right, b.right) > Math.max(a.left, b.left) + 1
+            && Math.min(a.bottom, b.bottom) > Math.max(a.top, b.top) + 1;
+          let words = 0, covered = [];
+          for (const figure of document.querySelectorAll(".plots figure")) {
+            const top = Math.min(...[...figure.querySelectorAll(".grid path")].map((p) => box(p).top));
+            const around = [...figure.querySelectorAll("h3, .label:not(:empty)")];
+            for (const gap of figure.querySelectorAll(".mark-text")) {
+              words += 1;
+              // Below the letters is room that a box counts, too.
+              if (box(gap).bottom - 6 > top) covered.push(gap.textContent);
+              covered.push(...around.filter((e) => meet(box(e), box(gap))).map((e) => e.textContent));
+            }
+          }
+          return [words, covered]; }""")
+        assert words
+        assert covered == [], quantity
+    page.context.close()
+
+
+def test_a_long_cell_is_seen_from_end_to_end(chromium: Any, address: str) -> None:
+    page, wrong = opened(chromium, 1280, "light")
+
+    def lengthen(route: Any) -> None:
+        told = re.sub(
+            r'"lattice": ?\[\[.*?\]\]', '"lattice": [[3,0,0],[0,3,0],[0,0,60]]', route.fetch().text()
+        )
+        route.fulfill(body=told, content_type="text/html")
+
+    page.route("**/materials/BN-hexagonal", lengthen)
+    page.goto(address + "/materials/BN-hexagonal")
+    page.wait_for_timeout(300)
+    painted = """(c) => { const { data } = c.getContext("2d").getImageData(0, 0, c.width, c.height);
+      const size = 4 * c.width;
+      const rows = Array.from({ length: c.height }, (_, y) => data.subarray(size * y, size * (y + 1)));
+      return rows.map((row) => row.some((part, i) => i % 4 === 3 && part > 0)); }"""
+    rows = page.locator("#structure").evaluate(painted)
+    assert sum(rows) > 0.8 * len(rows)
+    assert not any(rows[:2])
+    assert not any(rows[-2:])
+    assert wrong == []
+    page.context.close()
+
+
+def test_a_printed_page_hides_nothing_beside_it(chromium: Any, address: str) -> None:
+    page, _ = opened(chromium, 718, "light")
+    for path in ("/materials", "/materials/BN-hexagonal"):
+        page.goto(address + path)
+        page.emulate_media(media="print")
+        ways = "[...document.querySelectorAll('.scroll')].map((e) => getComputedStyle(e).overflowX)"
+        assert set(page.evaluate(ways)) == {"visible"}, path
     page.context.close()
