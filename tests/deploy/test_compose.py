@@ -66,6 +66,13 @@ def test_every_image_is_a_stage(name: str) -> None:
     assert (ROOT / SERVICES[name]["build"]["dockerfile"]).is_file()
 
 
+@pytest.mark.parametrize("name", [name for name, service in SERVICES.items() if "build" in service])
+def test_no_image_of_ours_is_looked_for_on_docker_hub(name: str) -> None:
+    image = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", SERVICES[name]["image"])
+    assert image.startswith("localhost/farm/")
+    assert "\nFARM_IMAGES=localhost/farm\n" in EXAMPLE
+
+
 @pytest.mark.parametrize("name", OURS)
 def test_every_command_is_one_of_farm(name: str) -> None:
     words = [re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", word) for word in OURS[name].get("command", ())]
