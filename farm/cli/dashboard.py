@@ -67,6 +67,8 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.create_server(address[:2], family=family)
+    except UnicodeError as error:
+        raise FarmError(f"{host[:40]!r} is no name of a host", fix="Choose another with --host") from error
     except OSError as error:
         # Python's own words repeat the address.
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror

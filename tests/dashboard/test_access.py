@@ -250,6 +250,25 @@ def test_it_does_not_start_beyond_loopback_without_a_token(tmp_path: object) -> 
     assert ended.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("host", ["farm..example.org", "a" * 70])
+def test_what_is_no_host_is_one_line(
+    run: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    monkeypatch.setenv("FARM_DASHBOARD_TOKEN", OPERATE_TOKEN)
+    code, _, said = run("dashboard", "--host", host)
+    assert (code, said.count("\n")) == (1, 1)
+    assert said.startswith("farm: ")
+
+
+def test_an_address_that_a_proxy_tells_is_not_kept_at_any_length(
+    browse: Browse, guarded: Access, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = browse(guarded, client=("x" * 50_000, 1))
+    assert client.post("/login", data={"token": "wrong-0123456789abcdef"}).status_code == 401
+    assert "was shown by xxx" in caplog.text
+    assert len(caplog.text) < 1000
+
+
 @pytest.fixture
 def visitor(browse: Browse, stored: object) -> TestClient:
     """Somebody on loopback, of a farm with some materials."""
