@@ -109,7 +109,11 @@ class Checkpoints:
 def read_checkpoints(directory: Path) -> Checkpoints:
     """What is there now; cards that were read before are not read again."""
     versions, damaged = [], []
-    for name in version_names(directory):
+    try:
+        names = version_names(directory)
+    except CheckpointError as error:
+        return Checkpoints(damaged=(str(error),))
+    for name in names:
         try:
             versions.append(_read_version(directory, name))
         except CheckpointError as error:
@@ -123,14 +127,15 @@ def read_checkpoints(directory: Path) -> Checkpoints:
 
 
 def version_names(directory: Path) -> list[str]:
-    """Versions present, oldest first."""
+    """Versions present, oldest first. Raises CheckpointError where that cannot be seen."""
     if not directory.is_dir():
         return []
-    found = [path.name for path in directory.iterdir() if _VERSION.fullmatch(path.name)]
-    return sorted(
-        (name for name in found if (directory / name / CARD).is_file()),
-        key=lambda name: (int(name.partition("-")[0]), name),
-    )
+    try:
+        found = [path.name for path in directory.iterdir() if _VERSION.fullmatch(path.name)]
+        there = [name for name in found if (directory / name / CARD).is_file()]
+    except OSError as error:
+        raise CheckpointError(f"{directory} cannot be read: {error.strerror}") from error
+    return sorted(there, key=lambda name: (int(name.partition("-")[0]), name))
 
 
 def latest_name(directory: Path) -> str:

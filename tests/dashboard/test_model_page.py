@@ -160,6 +160,23 @@ def test_what_is_no_number_is_not_told_of(browse: Browse, settings: Settings, nu
     assert browse().get("/model").status_code == 200
 
 
+def test_a_directory_that_cannot_be_read_is_one_line(
+    browse: Browse, settings: Settings, versions: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = Path.iterdir
+
+    def refused(path: Path) -> Iterator[Path]:
+        if path == settings.checkpoints_dir:
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", refused)  # root may read everything
+    client = browse()
+    assert "checkpoints cannot be read: Permission denied" in client.get("/model").text
+    assert client.get("/").status_code == 200
+    assert client.get(f"/checkpoints/{versions[0]}/card.json").status_code == 404
+
+
 def test_only_files_that_a_card_names_are_given(
     browse: Browse, settings: Settings, versions: list[str]
 ) -> None:
