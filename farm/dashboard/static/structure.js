@@ -252,6 +252,7 @@
   const pointers = new Map();
   const span = () => { const [one, other] = [...pointers.values()]; return Math.hypot(one.x - other.x, one.y - other.y); };
   canvas.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0) return;
     pointers.set(event.pointerId, { x: event.clientX, y: event.clientY });
     canvas.setPointerCapture(event.pointerId);
   });
@@ -263,7 +264,7 @@
     if (pointers.size === 2) zoom(span() / (apart || 1));
     else spin((event.clientX - before.x) / 120, (event.clientY - before.y) / 120);
   });
-  for (const name of ["pointerup", "pointercancel"]) {
+  for (const name of ["pointerup", "pointercancel", "lostpointercapture"]) {
     canvas.addEventListener(name, (event) => pointers.delete(event.pointerId));
   }
   // A page that scrolls by is not caught; one finger or the wheel moves only a picture that was chosen.
