@@ -87,8 +87,11 @@ def export_weights(
 ) -> None:
     """Write the weights of VERSION to FILE as the authors' code loads them.
 
+    Only networks of the architecture optimate have that form, not the oscillators of the default.
+
     \b
     farm checkpoints export 0003-8be2d1 weights.pt
+    farm checkpoints export 0003-8be2d1 weights.pt --member 1
     farm checkpoints export 0003-8be2d1 weights.pt --rung ipa --layout b --gatnn
     """
     from trainer.checkpoints.published import of_published_form, to_published, write_published
