@@ -25,11 +25,13 @@ from farm.hold import Hold
 
 LOGGER = logging.getLogger(__name__)
 
-# Once more is waited for what was told to stop, and then it is killed.
+# Once more is waited for what was told to stop, then it is killed, and at last this process ends itself.
 _SPARE_S = 8.0
-_TOLD = (signal.SIGTERM, signal.SIGINT)
+_TRIES = 2
+# Also a terminal that is closed; but not where that is to be survived (nohup).
+_TOLD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # What a batch system may send some time before the end.
-_DRAIN = signal.SIGUSR2
+DRAIN = signal.SIGUSR2
 
 
 def _nothing(within_s: float) -> Collection[str]:  # noqa: ARG001 - the signature
@@ -55,16 +57,20 @@ class Stay:
 
 
 class Leaving:
-    """Whether a Celery worker stays; to be asked from its event loop."""
+    """Whether a Celery worker stays; to be asked from its event loop.
+
+    To be made before Celery's worker, which takes SIGHUP for a wish to be started anew.
+    """
 
     def __init__(self, stay: Stay) -> None:
         self._stay = stay
+        self._survives_hangup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
         self._pid = os.getpid()
         self._reason = self._drains = ""
         self._is_closed = False
         self._deadline_s: float | None = None
         self._doomed: Collection[str] | None = None
-        self._n_taken = -1
+        self._n_taken, self._n_overdue = -1, 0
         self._busy_s = time.monotonic()
         self._consumer: Any = None
 
@@ -88,9 +94,10 @@ class Leaving:
             if state.active_requests:
                 LOGGER.info("leaves in the middle of its task")
                 raise WorkerShutdown(0)  # a SystemExit that celery takes for no fault
+            # Nothing runs, and yet it is here.
+            _terminate(is_last=state.should_terminate is not None)
 
-        for number in _TOLD:
-            signal.signal(number, told)
+        self._be_told(told)
         signal.signal(signal.SIGALRM, overdue)
 
     def listen(self, consumer: Any) -> None:
@@ -99,9 +106,8 @@ class Leaving:
         SIGTERM means: soon; a second one: now. SIGUSR2 means: when the jobs that run have ended.
         """
         self._consumer = consumer
-        for number in _TOLD:
-            signal.signal(number, self._told)
-        signal.signal(_DRAIN, self._drain)
+        self._be_told(self._told)
+        signal.signal(DRAIN, self._drain)
         signal.signal(signal.SIGALRM, self._overdue)
 
     def hold(self) -> Hold | None:
@@ -139,6 +145,12 @@ class Leaving:
     def end(self) -> None:
         """The worker has ended: no alarm any more."""
         signal.setitimer(signal.ITIMER_REAL, 0.0)
+
+    def _be_told(self, told: Callable[..., None]) -> None:
+        for number in _TOLD:
+            signal.signal(number, told)
+        if self._survives_hangup:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     def _idle_s(self) -> float:
         from celery.worker import state
@@ -182,10 +194,27 @@ class Leaving:
         from celery.worker import state
 
         number = signal.SIGKILL if state.should_terminate is not None else signal.SIGQUIT
-        for pid in self._consumer.pool.info.get("processes", ()):
+        for pid in self._pool_pids():
             try:
                 os.kill(pid, number)
             except ProcessLookupError:
                 continue
-        state.should_terminate = 0
-        signal.setitimer(signal.ITIMER_REAL, _SPARE_S)
+        self._n_overdue += 1
+        _terminate(is_last=self._n_overdue > _TRIES)
+
+    def _pool_pids(self) -> Collection[int]:
+        try:
+            return tuple(self._consumer.pool.info.get("processes", ()))
+        except AttributeError:  # the pool has ended, what ends after it has not
+            return ()
+
+
+def _terminate(*, is_last: bool) -> None:
+    """Have Celery end at once; at last without it, which may wait for a Redis that never answers."""
+    from celery.worker import state
+
+    if is_last:
+        LOGGER.error("leaves without a farewell: Redis does not answer")
+        os._exit(1)
+    state.should_terminate = 0
+    signal.setitimer(signal.ITIMER_REAL, _SPARE_S)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,7 @@ from celery.exceptions import SecurityWarning
 from farm.backlog import Backlog
 from farm.errors import BrokerError
 from farm.hold import Hold
-from farm.leaving import Leaving, Stay
+from farm.leaving import DRAIN, Leaving, Stay
 
 LOGGER = logging.getLogger(__name__)
 
@@ -90,6 +91,7 @@ def serve(
             LOGGER.warning("%s", error)
 
     signals.worker_ready.connect(ready, weak=False)
+    signals.worker_process_init.connect(_ignore_what_is_told_to_all, weak=False)
     # Logging is set up by the role: celery must not replace it.
     signals.setup_logging.connect(lambda **_: None, weak=False)
     worker = _celery_worker(app, name, queues, slots)
@@ -113,6 +115,12 @@ def _celery_worker(app: Celery, name: str, queues: Sequence[str], slots: int | N
         without_mingle=True,
         quiet=True,
     )
+
+
+def _ignore_what_is_told_to_all(**_: Any) -> None:
+    """A terminal or a batch system tells all processes: those of the pool are stopped by their worker."""
+    for number in (signal.SIGHUP, DRAIN):
+        signal.signal(number, signal.SIG_IGN)
 
 
 class _Gate:

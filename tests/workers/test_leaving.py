@@ -8,8 +8,10 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from farm.backlog import Backlog
@@ -17,7 +19,8 @@ from farm.broker import connect
 from farm.job import Job, JobState
 from farm.queues import make_app
 from farm.scheduler import Scheduler
-from farm.settings import Settings
+from farm.settings import Settings, load_settings
+from tests.redis_server import RedisServer
 
 MakeJob = Callable[..., Job]
 Spawn = Callable[..., "subprocess.Popen[bytes]"]
@@ -83,15 +86,16 @@ def left_in_order(worker: subprocess.Popen[bytes], farm: Farm) -> bool:
     return worker.returncode == 0 and farm.holds() == []
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_told_to_stop_it_ends_what_it_can_and_hands_the_rest_over_at_once(
-    farm: Farm, spawn: Spawn, make_job: MakeJob
+    farm: Farm, spawn: Spawn, make_job: MakeJob, number: signal.Signals
 ) -> None:
     # Both sleep for two seconds; of one that is not known.
     farm.backlog.enqueue([make_job("Short", 2.0), make_job("Long", FOR_EVER_S)])
     worker = spawn(work_s=2.0, slots=2, grace_s=30.0)
     farm.wait_for(lambda: farm.running() == {"Short", "Long"})
     farm.backlog.set_paused(True)  # what is handed over stays where it is
-    os.killpg(worker.pid, signal.SIGTERM)  # as scancel does: to all processes of the job
+    os.killpg(worker.pid, number)  # as scancel, or a terminal that is closed: to all processes of the job
     farm.wait_for(lambda: farm.job("Long")[0] is JobState.READY)
     assert worker.poll() is None
     assert left_in_order(worker, farm)
@@ -118,10 +122,53 @@ def test_told_to_drain_it_ends_its_job_and_takes_no_other(
     farm.backlog.enqueue([make_job("First", 1.0), make_job("Second", 2.0)])
     worker = spawn(work_s=1.0, grace_s=0.1)
     farm.wait_for(lambda: farm.running() == {"First"})
-    worker.send_signal(signal.SIGUSR2)
+    os.killpg(worker.pid, signal.SIGUSR2)  # as Slurm does, unless it tells the batch shell alone
     assert left_in_order(worker, farm)
     assert farm.delivered() == {"First"}
     assert farm.job("Second")[1] == {}
+
+
+def test_under_nohup_a_closed_terminal_changes_nothing(
+    farm: Farm, spawn: Spawn, make_job: MakeJob, settings: Settings
+) -> None:
+    farm.backlog.enqueue([make_job("Any", 1.0)])
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which the worker inherits
+    try:
+        worker = spawn(work_s=2.0)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    farm.wait_for(lambda: farm.running() == {"Any"})
+    os.killpg(worker.pid, signal.SIGHUP)
+    farm.wait_for(lambda: farm.delivered() == {"Any"})
+    assert (settings.home / "starts").read_text(encoding="utf-8").count("Any") == 1
+    worker.send_signal(signal.SIGTERM)
+    assert left_in_order(worker, farm)
+
+
+@pytest.mark.parametrize("is_busy", [True, False])
+def test_it_leaves_although_redis_never_answers(
+    tmp_path: Path, start_worker: Spawn, make_job: MakeJob, is_busy: bool
+) -> None:
+    server = RedisServer(tmp_path / "redis")
+    server.start()
+    pid = int(server.admin().info()["process_id"])
+    try:
+        settings = load_settings({"home": tmp_path, "redis_url": server.url}, environment={})
+        farm = Farm(settings)
+        if is_busy:
+            farm.backlog.enqueue([make_job("Any", 1.0)])
+        leave = json.dumps({"grace_s": 0.1, "spare_s": 1.0})
+        starts = tmp_path / "starts"
+        worker = start_worker(server.url, "farm", "60.0", str(FOR_EVER_S), str(starts), leave)
+        farm.wait_for(starts.exists if is_busy else lambda: farm.holds() == [""])
+        pool = psutil.Process(worker.pid).children()
+        os.kill(pid, signal.SIGSTOP)
+        worker.send_signal(signal.SIGTERM)
+        worker.wait(timeout=30)
+        assert psutil.wait_procs(pool, timeout=10)[1] == []
+    finally:
+        os.kill(pid, signal.SIGCONT)
+        server.stop()
 
 
 def test_it_leaves_that_had_no_job_for_long(farm: Farm, spawn: Spawn, make_job: MakeJob) -> None:

@@ -1,7 +1,7 @@
 """A real Celery worker process whose calculation is a sleep; run by test_worker_processes.py.
 
 Arguments: Redis URL, farm name, lease in seconds, seconds of the calculation, file to log starts to; and as
-JSON, where it is to leave by itself, ``slots``, ``walltime_s``, ``until_idle_s`` and ``grace_s``.
+JSON, where it is to leave, ``slots``, ``walltime_s``, ``until_idle_s``, ``grace_s`` and ``spare_s``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+import farm.leaving
 import farm.serving
 import workers.horizon
 import workers.tasks
@@ -45,6 +46,7 @@ def main(url: str, name: str, lease_s: str, work_s: str, starts: str, leave: str
     """Serve the cpu queue, with one slot unless told otherwise."""
     begin_s = time.time()
     asked = {"slots": 1, "walltime_s": None, "until_idle_s": None, "grace_s": 5.0, **json.loads(leave)}
+    farm.leaving._SPARE_S = asked.get("spare_s", farm.leaving._SPARE_S)
     # A test has seconds where a cluster has hours.
     workers.walltime.SPARE_S = workers.walltime._AROUND_S = 0.0
     if leave != "{}":
