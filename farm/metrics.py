@@ -16,7 +16,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from farm.backlog import Backlog, JobView
 from farm.free_disk import MB
-from farm.job import FINAL_STATES, QUEUES, JobState
+from farm.job import QUEUES, JobState
 from farm.overview import gather
 from farm.queues import STORE_QUEUE, TRAINER_QUEUE, cpu_queue
 from farm.settings import Settings
@@ -47,12 +47,6 @@ METRICS: tuple[MetricInfo, ...] = (
         kind="gauge",
         help="Ready jobs by who may take them.",
         labels=("engine", "slot_class"),
-    ),
-    MetricInfo(
-        name="farm_finished_total",
-        kind="counter",
-        help="Jobs that have ended; less one when one is queued again.",
-        labels=("outcome",),
     ),
     MetricInfo(
         name="farm_cpu_seconds_spent_total",
@@ -184,7 +178,6 @@ def _of_jobs(backlog: Backlog, document: dict[str, Any]) -> Iterator[tuple[str, 
     ready = backlog.ready_by_queue()
     yield "farm_jobs", [((state,), n) for state, n in jobs.items()]
     yield "farm_jobs_ready", [(tuple(queue.split(".")), ready.get(queue, 0)) for queue in QUEUES]
-    yield "farm_finished_total", [((state.value,), jobs[state.value]) for state in sorted(FINAL_STATES)]
     yield "farm_cpu_seconds_spent_total", [((), spent_s)]
     yield "farm_cpu_seconds_to_go", [((), to_go_s)]
     yield "farm_paused", [((), document["paused"])]

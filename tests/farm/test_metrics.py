@@ -103,7 +103,7 @@ def test_what_ended_is_counted(backlog: Backlog, settings: Settings, make_job: C
     backlog.enqueue([job])
     backlog.cancel([job.job_id])
     found = told(backlog, settings)
-    assert found["farm_finished_total", (("outcome", "cancelled"),)] == 1
+    assert found["farm_jobs", (("state", "cancelled"),)] == 1
     assert backlog.n_ended_since(0)[JobState.CANCELLED] == 1
 
 
