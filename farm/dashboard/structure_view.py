@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -127,7 +128,7 @@ def cif(crystal: Crystal) -> str:
     from pymatgen.io.cif import CifWriter
 
     text = str(CifWriter(crystal.to_structure(), significant_figures=10))
-    return text.replace(f"data_{crystal.formula}", f"data_{crystal.material_id}", 1)
+    return re.sub(r"(?m)^data_.*$", f"data_{crystal.material_id}", text, count=1)
 
 
 @cache

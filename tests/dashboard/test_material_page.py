@@ -134,6 +134,12 @@ def test_downloads(browse: Browse, magnesia: Result, keep: Callable[..., None]) 
     np.testing.assert_allclose(document["eps_imag"][2], magnesia.ladder[2].eps.imag, rtol=1e-6)
 
 
+@pytest.mark.parametrize("species", [("O", "O"), ("N", "N"), ("Li", "H"), ("P", "P")])
+def test_a_cif_has_the_id_of_its_material(magnesia: Result, species: tuple[str, str]) -> None:
+    text = cif(dataclasses.replace(magnesia.crystal, material_id="agm-1", species=species))
+    assert [line for line in text.splitlines() if line.startswith("data_")] == ["data_agm-1"]
+
+
 def test_results_of_two_protocols(browse: Browse, magnesia: Result, keep: Callable[..., None]) -> None:
     paper = PRESETS["paper"]
     other = dataclasses.replace(
