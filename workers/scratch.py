@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from farm.errors import LeaseLostError, ResourceError
 from workers.diagnose.listing import make_listing
+from workers.directory_lock import make_and_lock, remove_locked, try_lock, unlock
 from workers.history import BandsStep, PotentialStep, ResponseStep, ScfStep, SpectraStep, Step, StepFailed
 from workers.manifest import Record, decode_manifest, encode_manifest
 from workers.potentials import POTENTIAL_FILE
@@ -114,7 +114,7 @@ class Workspace:
 
     def remove(self) -> None:
         """Delete the directory."""
-        shutil.rmtree(self.directory, ignore_errors=True)
+        remove_locked(self.directory)
 
     def _has_data(self, step: Step, *, with_wavefunctions: bool) -> bool:
         if isinstance(step, ResponseStep | SpectraStep):
@@ -163,7 +163,7 @@ def open_workspace(scratch: Path, job_id: str) -> Iterator[Workspace]:
         workspace.drop_wavefunctions()
         raise
     finally:
-        os.close(lock)
+        unlock(directory, lock)
 
 
 def sweep(scratch: Path, is_open: Callable[[str], bool]) -> list[str]:
@@ -177,15 +177,15 @@ def sweep(scratch: Path, is_open: Callable[[str], bool]) -> list[str]:
         job_id = ".".join(directory.name.split(".")[:3])
         if not directory.is_dir() or is_open(job_id):
             continue
-        lock = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(directory, ignore_errors=True)
-            swept.append(directory.name)
+            lock = try_lock(directory)
         except OSError:
+            continue  # another worker sweeps as well, or it is not ours
+        if lock is None:
             continue  # somebody computes there
-        finally:
-            os.close(lock)
+        remove_locked(directory)
+        unlock(directory, lock)
+        swept.append(directory.name)
     return swept
 
 
@@ -208,17 +208,12 @@ def _lock(scratch: Path, job_id: str) -> tuple[Path, int]:
     for i in range(_MAX_NAMESAKES):
         directory = scratch / (f"{job_id}.{i}" if i else job_id)
         try:
-            directory.mkdir(parents=True, exist_ok=True)
-            lock = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            lock = make_and_lock(directory)
         except OSError as error:
             raise ResourceError(
                 f"scratch directory {directory} cannot be used: {error.strerror}",
                 fix="Free space there or set another scratch directory",
             ) from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(lock)
-        else:
+        if lock is not None:
             return directory, lock
     raise ResourceError(f"{_MAX_NAMESAKES} workers sit in scratch directories of job {job_id}")

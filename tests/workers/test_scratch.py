@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -275,3 +278,56 @@ def test_what_killed_workers_left_is_swept_but_for_jobs_that_may_resume(tmp_path
     assert (tmp_path / "NaCl.0123456789ab.native" / "bands" / "wfc1.dat").exists()
     assert (tmp_path / "failed" / JOB).exists()
     assert sweep(tmp_path / "never made", lambda _: False) == []
+
+
+def test_sweeping_worker_passes_over_what_another_sweeps(tmp_path: Path) -> None:
+    def is_open(job_id: str) -> bool:
+        shutil.rmtree(tmp_path / job_id)
+        return False
+
+    (tmp_path / JOB).mkdir()
+    assert sweep(tmp_path, is_open) == []
+
+
+def test_directory_that_is_being_removed_stays_locked_until_it_is_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[set[str]] = []
+    unlink = os.unlink
+
+    def look(path: str | Path, *, dir_fd: int | None = None) -> None:
+        if Path(path).name == ".lock":
+            left.append(set(os.listdir(tmp_path / JOB)))
+        unlink(path, dir_fd=dir_fd)
+
+    with open_workspace(tmp_path, JOB) as workspace:
+        for i in range(100):
+            (workspace.directory / f"{i}.out").touch()
+        monkeypatch.setattr(os, "unlink", look)
+    assert left == [{".lock"}]
+
+
+def test_directory_removed_while_it_is_entered_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flock = fcntl.flock
+
+    def late(lock: int, operation: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", flock)
+        shutil.rmtree(tmp_path / JOB)
+        flock(lock, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with open_workspace(tmp_path, JOB) as workspace:
+        assert workspace.step_directory(SCF).is_dir()
+        with open_workspace(tmp_path, JOB) as second:
+            assert second.directory != workspace.directory
+
+
+def test_file_system_without_locks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: int, __: int) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(ResourceError, match="Function not implemented"), open_workspace(tmp_path, JOB):
+        pass
