@@ -113,7 +113,7 @@ def current_checkpoint(settings: Settings) -> dict[str, Any] | None:
             "trained_on": None if n_train is None else int(n_train),
             "median_sc": None if measured is None else float(measured["median_sc"]),
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         raise CheckpointError(
             f"the checkpoint in use, {latest.readlink()}, is damaged",
             fix="Choose another from `farm checkpoints list` with `farm checkpoints promote`",

@@ -6,6 +6,9 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from farm.dashboard.snapshot import TEXT_COLUMNS
+from farm.store.frame import COLUMNS
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -14,6 +17,8 @@ _ROWS = 1000
 
 def csv_parts(frame: pd.DataFrame | None, positions: Sequence[int]) -> Iterator[str]:
     """A header, then the rows; nothing where a calculation does not say."""
+    if frame is None:
+        yield ",".join((*COLUMNS, *TEXT_COLUMNS)) + "\n"
     for n, part in enumerate(_parts(frame, positions)):
         text = part.map(_harmless).to_csv(index=False, header=n == 0, lineterminator="\n")
         yield str(text)

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+# Of a snapshot's frame, beside those of the store's.
+TEXT_COLUMNS = ("space_group", "diagnosis", "reason")
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Snapshot:
     """The store at one moment.
@@ -43,7 +47,7 @@ def take_snapshot(store: Store, texts: Sequence[RowTexts]) -> Snapshot:
 
     frame = store.frame()
     said = [texts[row] for row in frame.index.tolist()]
-    for name in ("space_group", "diagnosis", "reason"):
+    for name in TEXT_COLUMNS:
         frame[name] = pd.array([getattr(each, name) or None for each in said], dtype="string")
     ends = list(zip(frame["material_id"].tolist(), frame["outcome"].tolist(), said, strict=True))
     # Most rows are done and needed no remedy: nothing of them is summed here.

@@ -16,7 +16,9 @@ from farm.dashboard.farm_view import Farm, Moment
 from farm.errors import BrokerError
 from farm.hold import Hold
 from farm.job import Job
+from farm.result import Result
 from farm.settings import Settings
+from farm.store import StoreWriter
 from tests.dashboard.conftest import MATERIALS
 
 Browse = Callable[..., TestClient]
@@ -107,6 +109,23 @@ def test_materials_for_programs(browse: Browse) -> None:
 def test_metrics_have_failures(browse: Browse, stored: object) -> None:
     assert stored
     assert 'farm_failures{diagnosis="scf_not_converged",farm="farm"} 2.0' in browse().get("/metrics").text
+
+
+def test_a_table_of_nothing_has_the_header_of_every_table(
+    browse: Browse, settings: Settings, make_job: Callable[..., Job], make_result: Callable[..., Result]
+) -> None:
+    client = browse()
+    nothing = client.get("/materials.csv").text
+    with StoreWriter(settings.store_path) as writer:
+        writer.append(make_result(make_job("A")))
+    header, row = browse().get("/materials.csv").text.splitlines()
+    assert nothing == f"{header}\n"
+    assert row.startswith("A,")
+
+
+def test_whether_it_answers_is_told_without_a_body(browse: Browse) -> None:
+    answer = browse().head("/health")
+    assert (answer.status_code, answer.content) == (200, b"")
 
 
 def test_an_empty_farm_has_pages(browse: Browse) -> None:

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 _SET_UP = ("git clone ", "make setup")
 
 
+@pytest.mark.timeout(900)  # a minute and a half where nothing else runs
 def test_tutorial_does_and_prints_what_it_says(pp_x: Path, tmp_path: Path) -> None:
     steps = read_page((ROOT / "docs/tutorial.md").read_text(encoding="utf-8"))
     steps = [step for step in steps if not (isinstance(step, Command) and step.typed.startswith(_SET_UP))]

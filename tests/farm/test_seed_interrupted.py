@@ -32,7 +32,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path / "redis", appendonly="yes")
+    # With "everysec" what was answered may be gone when the disk is slow.
+    server = RedisServer(tmp_path / "redis", appendonly="yes", appendfsync="always")
     server.start()
     yield server
     server.stop()

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from farm.free_disk import free_disk_bytes
 from workers.diagnosis import Severity
 from workers.handlers import Pace
-from workers.machine import TreeUse, available_memory_bytes, free_disk_bytes, tree_use
+from workers.machine import TreeUse, available_memory_bytes, tree_use
 from workers.monitors import (
     LEAST_AVAILABLE_BYTES,
     SILENCE_S,

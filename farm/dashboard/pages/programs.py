@@ -15,7 +15,7 @@ from farm.slot_class import SlotClass
 router = APIRouter()
 
 
-@router.get("/health")
+@router.api_route("/health", methods=["GET", "HEAD"])
 async def health() -> dict[str, bool]:
     """That this process answers; of the farm it says nothing. No thread is waited for."""
     return {"ok": True}

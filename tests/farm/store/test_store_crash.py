@@ -30,6 +30,7 @@ from farm.store.opening import open_for_reading
 from farm.store.superblock import mark_closed
 
 N_KILLS = 30
+N_ACKNOWLEDGED = 5
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +72,10 @@ def kill_at_random(processes, path, first: int, wait_s: float) -> int:
 @pytest.mark.parametrize("way", ["in place", "by copy"])
 def test_kill_9_of_the_writer_loses_and_spoils_nothing(processes, path, way):
     chance = random.Random(20)  # noqa: S311 - reproducible, not secret
-    last, first = -1, 0
-    for _ in range(N_KILLS):
+    last, first, n_kills = -1, 0, 0
+    # On a machine that is busy most are killed before they write.
+    while n_kills < N_KILLS or (last < N_ACKNOWLEDGED and n_kills < 10 * N_KILLS):
+        n_kills += 1
         if way == "by copy":  # as when the system has started anew since
             path.with_name("spectra.h5.owner").unlink(missing_ok=True)
         last = kill_at_random(processes, path, first, chance.uniform(0.0, 0.25))
@@ -85,7 +88,7 @@ def test_kill_9_of_the_writer_loses_and_spoils_nothing(processes, path, way):
         assert len(ids) == len(set(ids)) == n_rows
         assert {f"crystal-{i}" for i in range(last + 1)} <= set(ids)
         assert n_rows in (last + 1, last + 2)
-        assert n_rows > 5, "the writer was always killed before it wrote"
+        assert last >= N_ACKNOWLEDGED, "the writer was always killed before it wrote"
         for row in store.rows():
             number = int(row.material_id.removeprefix("crystal-"))
             assert store.result(row.index).pack() == make_result(number, n_steps=1 + number % 4).pack()
