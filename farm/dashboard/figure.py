@@ -21,7 +21,7 @@ _TENTHS = 10
 # Of a curve that has more points than these, the lowest and the highest of each stretch are drawn.
 _MOST_STRETCHES = 420
 # Between two rows of texts.
-_ROW = 15
+ROW = 15
 _NICE = (1.0, 2.0, 5.0, 10.0)
 
 Ticks = tuple[tuple[float, str], ...]
@@ -75,12 +75,14 @@ class Dot:
 class Mark:
     """A line across the whole frame at one value of x, or of y, with a text at its end.
 
-    row: of the text from the top, so that those of marks side by side do not run into each other
+    row:   of the text from the top edge, so that those of marks side by side do not run into each other
+    above: rows go up from the frame, where no curve comes; else down into it
     """
 
     at: float
     text: str = ""
     row: int = 0
+    above: bool = False
     look: str = ""
     across: bool = False
 
@@ -253,7 +255,8 @@ def _mark_text(frame: _Frame, mark: Mark) -> str:
     else:
         # On the side where there is room.
         beyond = float(frame.x(mark.at)) > left + 0.7 * width
-        x, y = _at(frame.x(mark.at) + (-4 if beyond else 4)), f"{top + 10 + _ROW * mark.row}"
+        x = _at(frame.x(mark.at) + (-4 if beyond else 4))
+        y = f"{top - 7 - ROW * mark.row if mark.above else top + 10 + ROW * mark.row}"
         anchor = "end" if beyond else "start"
     place = f'x="{x}" y="{y}" text-anchor="{anchor}"'
     return f'<text class="mark-text {mark.look}" {place}>{escape(mark.text)}</text>'

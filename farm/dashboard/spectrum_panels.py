@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from farm.dashboard.figure import Figure, Line, Mark, nice_scale, svg
+from farm.dashboard.figure import HEIGHT, ROW, Figure, Line, Mark, nice_scale, svg
 from farm.result import Result
 from farm.spectrum import (
     DIRECTIONS,
@@ -28,6 +28,8 @@ _PER_CM = 1e6
 _ALPHA = "\N{GREEK SMALL LETTER ALPHA}"
 # Gaps this close are one mark.
 _SAME_GAP_EV = 0.005
+# Two rows of words above the frame.
+_WORDS = 2 * ROW
 
 # eps and photon energies (eV) to values
 _Make = Callable[[ComplexArray, FloatArray], FloatArray]
@@ -138,6 +140,8 @@ def panels(result: Result, quantity: Quantity) -> list[Panel]:
                 alt=_told(part, group, rungs, rows, energies_ev),
                 lines=[Line(x=energies_ev, y=rows[i], look=_look(rungs[i], i)) for i in order],
                 marks=[*_zero(y.low, y.high), *gap_marks(result, words=n_part == 0)],
+                height=HEIGHT + _WORDS,
+                margins=(50, 12, 24 + _WORDS, 40),
             )
             name = f"part{n_part}-{n_group}"
             found.append(
@@ -189,10 +193,10 @@ def gap_marks(result: Result, *, words: bool) -> list[Mark]:
     """Where the gaps lie; ``words`` says which is which."""
     indirect, direct = result.gap_indirect_ev, result.gap_direct_ev
     if direct is not None and (indirect is None or abs(direct - indirect) < _SAME_GAP_EV):
-        return [Mark(at=direct, text=f"gap {direct:.2f} eV" if words else "", look="gap")]
+        return [Mark(at=direct, text=f"gap {direct:.2f} eV" if words else "", above=True, look="gap")]
     named_gaps = ((indirect, "indirect", "gap second"), (direct, "direct", "gap"))
     return [
-        Mark(at=gap, text=f"{name} gap {gap:.2f} eV" if words else "", row=row, look=look)
+        Mark(at=gap, text=f"{name} gap {gap:.2f} eV" if words else "", row=row, above=True, look=look)
         for row, (gap, name, look) in enumerate(named_gaps)
         if gap is not None and gap > 0
     ]
