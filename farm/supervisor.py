@@ -18,6 +18,8 @@ from farm.settings import Settings
 # A role that dies at once, this many times in a row, will not live: say so instead of looping.
 _MAX_RAPID_DEATHS = 3
 _RAPID_S = 5.0
+# Where programs are read from a slow disk, a role that refuses to start may take so long to say so.
+_SLOW_START_S = 60.0
 # Beyond the grace of a worker: cleaning up.
 _STOP_SPARE_S = 10.0
 # Exit codes of a FarmError: the same command would say the same again.
@@ -78,8 +80,10 @@ class Supervisor:
             code = running.process.poll()
             if code is None:
                 continue
-            rapid = time.monotonic() - running.started_s < _RAPID_S
-            running.rapid_deaths = running.rapid_deaths + 1 if rapid else 0
+            lived_s = time.monotonic() - running.started_s
+            rapid = lived_s < _RAPID_S
+            is_early = rapid or (lived_s < _SLOW_START_S and code in _REFUSALS)
+            running.rapid_deaths = running.rapid_deaths + 1 if is_early else 0
             if running.rapid_deaths >= _MAX_RAPID_DEATHS or (rapid and code in _REFUSALS):
                 log = self.log_path(running.role)
                 raise FarmError(f"{running.role.name} does not start: {_last_words(log)}")
