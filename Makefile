@@ -1,6 +1,6 @@
 # make run    set up, compute the bundled crystals on both rungs, fit the model, show the table
 # make test   set up, run every test, two at a time (real Quantum ESPRESSO, real Redis)
-# make docs   build this project's site into site/
+# make docs   build this project's site into build/site/
 .PHONY: setup run test lint bench docs
 
 FARM := .venv/bin/farm

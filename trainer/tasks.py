@@ -154,7 +154,7 @@ def trainer(ctx: click.Context) -> None:
 
     if find_spec("torch") is None:
         # Else it would be told at the first refit.
-        raise MissingProgramError("torch is not installed", fix="pip install 'farm[trainer]'")
+        raise MissingProgramError("torch is not installed", fix="pip install '.[trainer]' in its directory")
     begin_role()
     settings = settings_of(ctx)
     with broker_url(settings) as url:

@@ -218,7 +218,7 @@ def _polars(rows: NDArray[np.int64], columns: Mapping[str, _Column]) -> Any:
     try:
         import polars as pl
     except ImportError as error:
-        raise MissingProgramError("this frame needs polars", fix="pip install 'farm[polars]'") from error
+        raise MissingProgramError("this frame needs polars", fix="pip install polars") from error
 
     def series(name: str, column: _Column) -> Any:
         match column:

@@ -122,16 +122,17 @@ def of_published_form(model: SpectrumNetwork, member: int | None = None) -> Opti
     Raises CheckpointError for another architecture, or where it has to be said which member.
     """
     members = model.members if isinstance(model, Ensemble) else [model]
+    if not isinstance(members[0], OptiMate):
+        raise CheckpointError(
+            f"the authors' code knows no network of the kind {model.config.architecture!r}",
+            fix=f"Only {OptiMateConfig.architecture!r} has their form",
+        )
     if member is None and len(members) > 1:
         raise CheckpointError(f"there are {len(members)} members", fix="Choose one: --member 1")
     if member is not None and member > len(members):
         raise CheckpointError(f"there is no member {member}", fix=f"Members are 1 to {len(members)}")
     chosen = members[(member or 1) - 1]
-    if not isinstance(chosen, OptiMate):
-        raise CheckpointError(
-            f"the authors' code knows no network of the kind {model.config.architecture!r}",
-            fix=f"Only {OptiMateConfig.architecture!r} has their form",
-        )
+    assert isinstance(chosen, OptiMate)  # noqa: S101 - members are of one kind
     return chosen
 
 

@@ -75,7 +75,7 @@ def next_(
     if as_json:
         echo_json({"policy": policy, "not_seen": n_unseen, "next": [one.to_dict() for one in found]})
         return
-    _print(found, n_unseen, len(jobs))
+    _print(found, n_unseen, len(jobs), of_sources=bool(sources))
 
 
 def _waiting(settings: Settings) -> list[Job]:
@@ -116,12 +116,19 @@ def _of_sources(sources: Iterable[Path], protocol: str, settings: Settings) -> l
     return [job for job_id, job in jobs.items() if job_id not in held]
 
 
-def _print(found: list[Proposal], n_unseen: int, n_candidates: int) -> None:
+def _why_none(n_candidates: int, *, of_sources: bool) -> str:
+    if n_candidates:
+        return f"none of {n_candidates} can be seen by the model"
+    if of_sources:
+        return "no structure in SOURCE can be computed that is not in the store already"
+    return "nothing waits; `farm seed` queues crystals, SOURCE names files to look at"
+
+
+def _print(found: list[Proposal], n_unseen: int, n_candidates: int, *, of_sources: bool) -> None:
     from rich.table import Table
 
     if not found:
-        told = f"none of {n_candidates} can be seen by the model" if n_candidates else "nothing waits"
-        click.echo(f"nothing to name: {told}; `farm seed` queues crystals, SOURCE names files to look at")
+        click.echo(f"nothing to name: {_why_none(n_candidates, of_sources=of_sources)}")
         return
     table = Table("", "material", "formula", box=None)
     for name in ("atoms", "predicted CPU s", "expected SC", "SC[RPA;IPA]"):
