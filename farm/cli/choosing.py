@@ -13,6 +13,8 @@ from farm.crystal import elements_of
 from farm.errors import InputError
 from farm.job import JobState
 
+_ISOTOPES = {"D": "H", "T": "H"}
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -95,7 +97,10 @@ def element_symbols(
         return None
     from pymatgen.core import Element
 
-    symbols = frozenset(symbol for symbol in text.replace(",", " ").split() if symbol)
+    # Crystals hold isotopes of hydrogen as H.
+    symbols = frozenset(_ISOTOPES.get(symbol, symbol) for symbol in text.replace(",", " ").split())
+    if not symbols:
+        raise click.BadParameter("no element is named; write for example Si,O")
     if unknown := sorted(symbol for symbol in symbols if not Element.is_valid_symbol(symbol)):
         raise click.BadParameter(f"no such element: {', '.join(unknown)}; write for example Si,O")
     return symbols

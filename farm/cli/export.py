@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from farm.cli.outputs import spare_store
 from farm.console import screen, settings_of
 from farm.job import Engine, Outcome
 from farm.rung import Rung
@@ -76,7 +77,9 @@ def export(
         rung=Rung(rung) if rung else None,
     )
     file_format = file_format or _by_name(path)
-    with open_store(settings_of(ctx).store_path) as store:
+    store_path = settings_of(ctx).store_path
+    spare_store(path, store_path)
+    with open_store(store_path) as store:
         rows = chosen.rows(store)
         with _bar(len(rows)) as show:
             if file_format == "htrpa":

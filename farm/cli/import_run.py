@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
+from farm.cli.outputs import spare, spare_store
 from farm.cli.stopping import caught_signals
 from farm.console import screen
 from farm.errors import ResourceError, StoreError
-from farm.interchange.entry_files import entry_files
+from farm.interchange.entry_files import entry_files, is_entry_file
 from farm.interchange.importing import Append, Held, import_rows, read_held
 from farm.interchange.report import N_SHOWN, ImportReport
 from farm.interchange.terms import Terms
@@ -44,8 +45,12 @@ class ImportRun:
     def to_the_end(self) -> int:
         """Import; the number of the signal that ended it, or 0.
 
-        Raises StoreLockedError when a writer has the store, StoreError and ResourceError with what stays.
+        Raises StoreLockedError when a writer has the store, StoreError and ResourceError with what stays,
+        InputError for rejections that would be written over what is read.
         """
+        if self.rejected_path:
+            spare(self.rejected_path, self.paths, is_entry_file)
+            spare_store(self.rejected_path, self.store_path)
         with ExitStack() as stack:
             rejected = stack.enter_context(self.rejected_path.open("w")) if self.rejected_path else None
             held, append = self._open_store(stack)

@@ -7,6 +7,7 @@ imports neither Quantum ESPRESSO code nor torch.
 from __future__ import annotations
 
 import importlib
+import io
 import logging
 import sys
 from collections.abc import Sequence
@@ -148,8 +149,16 @@ def cli(ctx: click.Context, home: str | None, verbose: bool) -> None:
         logging.getLogger(name).setLevel(logging.INFO if verbose else logging.ERROR)
 
 
+def _show_all_characters() -> None:
+    """What a terminal's encoding lacks (angstrom signs, names of files) is written as its code."""
+    out = sys.stdout
+    if isinstance(out, io.TextIOWrapper) and (out.errors == "strict" or out.encoding.lower() != "utf-8"):
+        out.reconfigure(errors="backslashreplace")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run ``farm``; a FarmError or what the system refuses is one line on stderr and an exit code."""
+    _show_all_characters()
     try:
         code = cli.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
     except click.exceptions.Abort:

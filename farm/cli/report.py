@@ -68,8 +68,12 @@ def report(
     if html is not None or figures is not None:
         if since is not None:
             raise click.UsageError("--since is of the sums over the store, not of a page")
+        from farm.cli.outputs import spare, spare_store
         from farm.cli.report_page import write_page
 
+        if html is not None:
+            spare(html, [curve] if curve else [])
+            spare_store(html, settings.store_path)
         write_page(ctx, settings, as_json, html=html, figures=figures, checkpoint=checkpoint, curve=curve)
         return
     if checkpoint is not None or curve is not None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from farm.cli.outputs import spare, spare_store
 from farm.cli.seed_output import print_report, progress
 from farm.cli.seed_rungs import at_rung, check, chooser
 from farm.cli.seed_store import StoreReader
@@ -19,7 +20,7 @@ from farm.console import open_backlog
 from farm.errors import BrokerError, ResourceError, SourceError
 from farm.job import Engine
 from farm.seeding import Queueing, Row, SeedDocument, SeedReport, Terms, seed_rows
-from farm.sources import Rejected, Sieve
+from farm.sources import Rejected, Sieve, is_structure_file
 
 if TYPE_CHECKING:
     from farm.cli.seed_request import Request
@@ -33,6 +34,9 @@ def seed_request(request: Request, settings: Settings) -> int:
     """Do what is asked, and say what came of it; the exit code."""
     protocol, reading = request.chosen_protocol(), request.reading()
     check(request.rung, protocol, ipa_enough_given=request.ipa_enough is not None)
+    if request.rejected_path:
+        spare(request.rejected_path, request.paths, is_structure_file)
+        spare_store(request.rejected_path, settings.store_path)
     choose = chooser(settings) if request.rung == "auto" else None
     terms = Terms(filters=request.filters(), protocol=protocol, engine=Engine(request.engine))
     report, store = SeedReport(), StoreReader(settings.store_path)

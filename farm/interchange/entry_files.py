@@ -26,6 +26,12 @@ def entry_files(paths: Iterable[Path]) -> Iterator[Path | Rejected]:
             yield path
 
 
+def is_entry_file(path: Path) -> bool:
+    """Whether a file of this name is read below a directory."""
+    name = path.name
+    return _is_named_json(name) and not name.startswith(".") and not name.endswith(NOMAD)
+
+
 def unreadable(path: Path, error: OSError) -> Rejected:
     """What is said of a file or folder that the system, or a decompressor, does not read."""
     if error.errno is None:  # said by a decompressor, not by the system
@@ -39,9 +45,10 @@ def _below(directory: Path) -> Iterator[Path | Rejected]:
     for folder, subfolders, names in os.walk(directory, onerror=closed.append):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for name in sorted(names):
-            if _is_named_json(name) and not name.startswith(".") and not name.endswith(NOMAD):
+            path = Path(folder, name)
+            if is_entry_file(path):
                 found = True
-                yield Path(folder, name)
+                yield path
     for error in closed:
         yield unreadable(Path(error.filename), error)
     if not found and not closed:

@@ -16,6 +16,10 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     Raises StoreError for what the system refuses.
     """
+    if path.exists() and not path.is_file():
+        # A pipe or a device would be replaced by a file.
+        what = "a directory" if path.is_dir() else "not a regular file"
+        raise StoreError(f"{path}: {what}", fix="Choose another name")
     unfinished = path.with_name(f".{path.name}.tmp")
     try:
         yield unfinished

@@ -1,7 +1,7 @@
 """Structures from files and databases, one by one; what cannot be used is named, never raised."""
 
 from farm.sources.distinct import Distinct
-from farm.sources.files import cut_source, parse, read_source, source_bytes
+from farm.sources.files import cut_source, is_structure_file, parse, read_source, source_bytes
 from farm.sources.items import Rejected, Skipped, Unparsed
 from farm.sources.opening import Meter
 from farm.sources.selection import Filters, Sieve, select, space_group_number
@@ -16,6 +16,7 @@ __all__ = [
     "Skipped",
     "Unparsed",
     "cut_source",
+    "is_structure_file",
     "parse",
     "read_simple_cif",
     "read_source",

@@ -20,6 +20,8 @@ MAX_ATOMS = 100
 MAX_ATOMS_READ = 1000
 # Bohr magnetons per cell; what a non-magnetic spin-polarised calculation leaves is below.
 MAX_MOMENT = 0.1
+# Elementary charges per cell; below is rounding.
+_SMALLEST_CHARGE = 0.01
 
 _MOMENT_KEYS = ("total_mag", "total_magnetization")
 
@@ -35,7 +37,8 @@ def admit(
 
     An id that is not path-safe is replaced by formula and content hash.
     """
-    properties = properties or {}
+    source = _encodable(source)
+    properties = {_encodable(key): _encodable(value) for key, value in (properties or {}).items()}
     if material_id is not None and not MATERIAL_ID.fullmatch(material_id):
         material_id = None
     refused = _refused_unreduced(structure, source, properties)
@@ -55,6 +58,11 @@ def admit(
     return _refused_reduced(crystal, source) or crystal
 
 
+def _encodable(value: Any) -> Any:
+    # Names of files, and texts in JSON, may hold what no message and no store can.
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+
+
 def elements_of(structure: Structure) -> frozenset[str]:
     """The element symbols of a structure; of species that are none, theirs."""
     return frozenset(_symbol(specie) for specie in structure.composition)
@@ -69,6 +77,11 @@ def _refused_unreduced(structure: Structure, source: str, properties: Mapping[st
             f"no pseudopotential in {SET_NAME} for {', '.join(missing)}",
             "Leave structures with such elements out",
         )
+    if not all(structure.lattice.pbc):
+        return Rejected(source, "not periodic in three dimensions", "Give crystals")
+    charge = _charge(structure)
+    if abs(charge) > _SMALLEST_CHARGE:
+        return Rejected(source, f"a charge of {charge:+g} e a cell", "Give neutral crystals")
     for key in _MOMENT_KEYS:
         moment = properties.get(key)
         if isinstance(moment, int | float) and abs(moment) > MAX_MOMENT:
@@ -78,6 +91,15 @@ def _refused_unreduced(structure: Structure, source: str, properties: Mapping[st
                 "Take a non-magnetic structure",
             )
     return None
+
+
+def _charge(structure: Structure) -> float:
+    # Of sites with oxidation states it is their sum, and those are often guessed.
+    if any(getattr(specie, "oxi_state", None) for specie in structure.composition):
+        return 0.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tells of such a charge
+        return float(structure.charge)
 
 
 def _refused_reduced(crystal: Crystal, source: str) -> Rejected | None:

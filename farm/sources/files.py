@@ -80,6 +80,11 @@ def parse(
     return parse_cif(item) if item.form == "cif" else parse_poscar(item)
 
 
+def is_structure_file(path: Path) -> bool:
+    """Whether a file of this name is read below a directory."""
+    return _cutter(path) is not None and not path.name.startswith(".")
+
+
 def source_bytes(path: str | Path | None) -> int:
     """What :func:`cut_source` will read of a source, as its meter counts."""
     if path is None:

@@ -23,11 +23,14 @@ def read_simple_cif(path: Path) -> Crystal | None:
     """The one crystal of a CIF, its cell as in the file and with the name of the file.
 
     None for everything that is not plain: several data blocks, partial occupancy, disorder, symmetry that
-    contradicts itself, a formula that is missing or not that of the sites, sites too close.
+    contradicts itself, lengths below zero, a formula that is missing or not that of the sites, sites too
+    close.
     ``farm.sources.read_source`` reads those, or says what is wrong with them.
     """
     import gemmi
 
+    if not path.is_file():  # reading a pipe would wait for ever
+        return None
     try:
         document = gemmi.cif.read(str(path))
         if len(document) != 1:
@@ -37,6 +40,9 @@ def read_simple_cif(path: Path) -> Crystal | None:
     except (OSError, RuntimeError, ValueError, UnicodeDecodeError):
         return None
     if small.spacegroup is None or small.check_spacegroup() or not small.sites:
+        return None
+    # gemmi turns a cell vector of negative length round.
+    if min(small.cell.parameters[:3]) <= 0:
         return None
     if any(
         site.occ != 1.0 or site.disorder_group or site.element.atomic_number == 0 for site in small.sites

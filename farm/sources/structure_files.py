@@ -21,6 +21,8 @@ _CIF_FATAL = (
 )
 # Each character of the text is in one block; what is before the first `data_` is comment.
 _CIF_BLOCK = re.compile(r"^[ \t]*data_", re.MULTILINE | re.IGNORECASE)
+# The parser turns such a cell vector round: another crystal.
+_CIF_NEGATIVE = re.compile(r"^[ \t]*(_cell_length_[abc])\s+['\"]?-", re.MULTILINE | re.IGNORECASE)
 
 
 def cut_cif(path: Path, meter: Meter) -> Iterator[Unparsed | Rejected]:
@@ -67,6 +69,8 @@ def parse_cif(item: Unparsed) -> Crystal | Rejected:
     from pymatgen.io.cif import CifParser
 
     source = item.source
+    if negative := _CIF_NEGATIVE.search(item.content):
+        return Rejected(source, f"{negative[1]} is negative", "Correct the cell and the sites")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

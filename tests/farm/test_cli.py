@@ -159,6 +159,7 @@ def test_show_one_material(
         (("seed", "--engine", "yambo", "--bands", "reduced-basis"), 2, "takes its bands by nscf"),
         (("seed", "--protocol", "papre"), 2, "no protocol named 'papre'"),
         (("seed", "--elements", "Si,Xx"), 2, "no such element: Xx"),
+        (("seed", "--elements", ","), 2, "no element is named"),
         (("jobs", "--state", "sleeping"), 2, "sleeping"),
         (("sedd",), 2, "No such command"),
     ],

@@ -17,6 +17,7 @@ from farm.sources import (
     Unparsed,
     cut_source,
     parse,
+    read_simple_cif,
     read_source,
     source_bytes,
     space_group_number,
@@ -250,6 +251,29 @@ def test_a_magnetic_entry_is_rejected(tmp_path: Path):
     rejected = the_rejection(path)
     assert "magnetic" in rejected.reason
     assert rejected.source.endswith("m")
+
+
+def test_a_cif_with_a_length_below_zero_is_rejected(tmp_path: Path):
+    path = tmp_path / "x.cif"
+    path.write_text(rock_salt_cif().replace("_cell_length_b ", "_cell_length_b -"))
+    assert the_rejection(path).reason == "_cell_length_b is negative"
+    assert read_simple_cif(path) is None
+
+
+def test_a_slab_and_a_charged_cell_are_rejected(tmp_path: Path):
+    path = tmp_path / "x.json"
+    slab, charged, oxidised = (rock_salt().as_dict() for _ in range(3))
+    slab["lattice"]["pbc"] = [True, True, False]
+    path.write_text(json.dumps(slab))
+    assert the_rejection(path).reason == "not periodic in three dimensions"
+    charged["charge"] = -1
+    path.write_text(json.dumps(charged))
+    assert the_rejection(path).reason == "a charge of -1 e a cell"
+    # Guessed oxidation states, which pymatgen adds up.
+    for site in oxidised["sites"]:
+        site["species"][0]["oxidation_state"] = 1
+    path.write_text(json.dumps(oxidised | {"charge": 8}))
+    assert the_crystal(path).formula == "MgO"
 
 
 @pytest.mark.parametrize(("n", "n_atoms"), [(5, 250), (9, 1458)])
