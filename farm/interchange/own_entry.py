@@ -30,6 +30,8 @@ from farm.result import LadderStep, Result
 from farm.rung import Rung
 
 BLOCK = "farm"
+# What a cell is measured with overflows far above.
+_LARGEST_ANGSTROM = 1e6
 _GET_AGAIN = "Export it again"
 
 # What the entry says elsewhere, and what it leaves out.
@@ -171,11 +173,13 @@ def _check_numbers(block: Mapping[str, Any]) -> None:
 def _crystal(entry: Mapping[str, Any], block: Mapping[str, Any], material_id: str) -> Crystal:
     structure = fields.mapping(entry.get("structure"), "structure")
     try:
-        sites = structure["sites"]
+        sites, matrix = structure["sites"], structure["lattice"]["matrix"]
+        if any(abs(x) >= _LARGEST_ANGSTROM for row in matrix for x in row):
+            raise InputError("field structure.lattice.matrix: not the lengths of a cell", fix=_GET_AGAIN)
         return Crystal.from_dict(
             {
                 "material_id": material_id,
-                "lattice_angstrom": structure["lattice"]["matrix"],
+                "lattice_angstrom": matrix,
                 "species": [site["species"][0]["element"] for site in sites],
                 "frac_coords": [site["abc"] for site in sites],
                 "source": block["source"],

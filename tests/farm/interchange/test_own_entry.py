@@ -131,6 +131,7 @@ BAD: dict[str, tuple[str, Any, str]] = {
     "no spectrum": ("data.rpa_epsI", ..., "data.rpa_epsI is missing"),
     "too short": ("data.rpa_epsI.xx", [1.0], "data.rpa_epsI.xx has 1 numbers"),
     "no lattice": ("structure.lattice", ..., "field structure"),
+    "a length beyond all numbers": ("structure.lattice.matrix.0.0", 1e155, "structure.lattice.matrix"),
     "no element": ("structure.sites.0.species", [], "field structure"),
     "coordinates of two": ("structure.sites.0.abc", [0.5, 0.5], "field structure: not a crystal record"),
     "energies without number": ("data.farm.protocol", {}, "farm.protocol_hash is not that of"),

@@ -50,7 +50,7 @@ def paths(value: Any, path: str = "") -> Iterator[str]:
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=["published", "own"])
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_it_is_taken_or_named(sample: Any, data: st.DataObject, tmp_path_factory: Any) -> None:
     bad = sample
