@@ -15,6 +15,7 @@ from typing import Any, Literal, cast
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from farm.errors import SettingsError
+from farm.usable_cpus import usable_cpus
 
 # Read by other parts, or by this one before farm.toml is known.
 _NOT_FIELDS = frozenset(
@@ -46,7 +47,9 @@ class Settings(BaseModel):
     redis_cert_file: Path | None = Field(default=None, description="certificate to show to Redis")
     redis_key_file: Path | None = Field(default=None, description="private key of that certificate")
     slots: int = Field(
-        default_factory=lambda: os.cpu_count() or 1, ge=1, description="jobs at a time on this machine"
+        default_factory=usable_cpus,
+        ge=1,
+        description="jobs at a time on this machine; as many as there are processors it may use",
     )
     lease_s: float = Field(default=20.0, ge=1, description="a worker silent for this long lost its job")
     tick_s: float = Field(default=0.2, gt=0, description="pause between scheduler ticks")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.util import find_spec
@@ -19,6 +19,7 @@ from farm.errors import BrokerError, FarmError, MissingProgramError
 from farm.queues import RANK, REFIT, TRAINER_QUEUE, make_app
 from farm.repeated import repeated
 from farm.settings import Settings
+from farm.usable_cpus import usable_cpus
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -138,6 +139,12 @@ def register(app: Celery, backlog: Backlog, settings: Settings) -> None:
         run_rank(backlog, settings)
 
 
+def threads_of(environment: Mapping[str, str]) -> str:
+    """``OMP_NUM_THREADS``: as given, else one beside the workers of `farm up`, all there are where it is alone."""
+    alone = "1" if environment.get("FARM_SUPERVISED") else str(usable_cpus())
+    return environment.get("OMP_NUM_THREADS") or alone
+
+
 @click.command()
 @click.pass_context
 def trainer(ctx: click.Context) -> None:
@@ -146,7 +153,7 @@ def trainer(ctx: click.Context) -> None:
     \b
     farm trainer        one a GPU, or one on a CPU, on a host that sees the store
     """
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ["OMP_NUM_THREADS"] = threads_of(os.environ)
     from farm.broker import broker_url, connect
     from farm.console import begin_role, settings_of
     from farm.free_disk import free_disk_told

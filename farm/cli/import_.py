@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from farm.console import echo_json, screen, settings_of
+from farm.usable_cpus import usable_cpus
 
 if TYPE_CHECKING:
     from farm.interchange.report import ImportReport
@@ -86,7 +86,7 @@ def import_(
         paths=paths,
         terms=terms,
         store_path=settings_of(ctx).store_path,
-        n_processes=processes or min(len(os.sched_getaffinity(0)), _MOST_PROCESSES),
+        n_processes=processes or min(usable_cpus(), _MOST_PROCESSES),
         rejected_path=rejected_path,
         dry_run=dry_run,
     )

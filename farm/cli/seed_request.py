@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from farm.errors import InputError
 from farm.job import Engine
 from farm.protocol import Protocol, load_protocol
 from farm.sources import Filters
+from farm.usable_cpus import usable_cpus
 
 if TYPE_CHECKING:
     from farm.cli.seed_rungs import RungFlag
@@ -51,7 +51,7 @@ class Request:
     @property
     def n_processes(self) -> int:
         """How many parse."""
-        return self.processes or min(len(os.sched_getaffinity(0)), MOST_PROCESSES)
+        return self.processes or min(usable_cpus(), MOST_PROCESSES)
 
     def filters(self) -> Filters:
         """What is kept of a source."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farm.store.packing import spectra_of
+from farm.usable_cpus import usable_cpus
 
 # Chunks that a thread takes at once; fewer are not worth a thread.
 _BLOCK = 32
@@ -75,7 +75,7 @@ def _inflate_into(eps: NDArray[np.float32], dataset: Any, wanted: NDArray[np.int
             eps[place] = spectra_of(dataset, numbers.view(dtype).reshape(shape))
 
     starts = range(0, wanted.size, _BLOCK)
-    n_threads = min(len(os.sched_getaffinity(0)), len(starts), _MOST_THREADS)
+    n_threads = min(usable_cpus(), len(starts), _MOST_THREADS)
     try:
         if n_threads <= 1:
             for start in starts:
