@@ -140,7 +140,7 @@ def register(app: Celery, backlog: Backlog, settings: Settings) -> None:
 
 
 def threads_of(environment: Mapping[str, str]) -> str:
-    """``OMP_NUM_THREADS``: as given, else one beside the workers of `farm up`, all there are where it is alone."""
+    """``OMP_NUM_THREADS``: as given, else one beside the workers of `farm up`, all where it is alone."""
     alone = "1" if environment.get("FARM_SUPERVISED") else str(usable_cpus())
     return environment.get("OMP_NUM_THREADS") or alone
 
