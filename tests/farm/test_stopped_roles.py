@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -13,11 +14,14 @@ import pytest
 import redis
 
 from farm.backlog import Backlog
+from farm.broker import connect
 from farm.queues import TRAINER_QUEUE, make_app
+from tests.redis_server import RedisServer
 
 _ROLE = """
 import sys, time
 from pathlib import Path
+import farm.leaving
 from farm.backlog import Backlog
 from farm.broker import connect
 from farm.leaving import Stay
@@ -26,6 +30,7 @@ from farm.serving import serve
 
 url, directory = sys.argv[1], Path(sys.argv[2])
 app = make_app(url)
+farm.leaving._SPARE_S = 1.0
 
 @app.task(name="work")
 def work(seconds):
@@ -38,7 +43,8 @@ def work(seconds):
         raise
 
 backlog = Backlog(connect(url))
-serve(app, backlog, name="trainer@here.1", queues=[TRAINER_QUEUE], slots=None, stay=Stay(grace_s=2.0))
+stay = Stay(grace_s=float(sys.argv[3]))
+serve(app, backlog, name="trainer@here.1", queues=[TRAINER_QUEUE], slots=None, stay=stay)
 """
 
 
@@ -55,7 +61,7 @@ def test_a_role_without_a_pool_ends_what_it_can(
 ) -> None:
     make_app(redis_url).send_task("work", args=[work_s], queue=TRAINER_QUEUE)
     with subprocess.Popen(
-        [sys.executable, "-c", _ROLE, redis_url, str(tmp_path)], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", _ROLE, redis_url, str(tmp_path), "2"], stderr=subprocess.PIPE, text=True
     ) as role:
         try:
             wait_for((tmp_path / "begun").exists)
@@ -69,3 +75,20 @@ def test_a_role_without_a_pool_ends_what_it_can(
     assert backlog.roster.workers() == []
     # What was broken off waits for the next.
     assert client.llen(f"farm:{TRAINER_QUEUE}") == (1 if how == "broken off" else 0)
+
+
+def test_an_idle_role_leaves_although_redis_never_answers(tmp_path: Path) -> None:
+    server = RedisServer(tmp_path / "redis")
+    server.start()
+    pid = int(server.admin().info()["process_id"])
+    backlog = Backlog(connect(server.url))
+    with subprocess.Popen([sys.executable, "-c", _ROLE, server.url, str(tmp_path), "0.1"]) as role:
+        try:
+            wait_for(lambda: bool(backlog.roster.workers()))
+            os.kill(pid, signal.SIGSTOP)
+            role.send_signal(signal.SIGTERM)
+            role.wait(timeout=30)
+        finally:
+            role.kill()
+            os.kill(pid, signal.SIGCONT)
+            server.stop()
