@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -41,6 +42,17 @@ def open_backlog(settings: Settings) -> Iterator[Backlog]:
 def echo_json(document: Any) -> None:
     """One JSON document on stdout, nothing else."""
     click.echo(json.dumps(document, indent=1, allow_nan=False))
+
+
+def figure_path(
+    ctx: click.Context,  # noqa: ARG001 - click's signature
+    parameter: click.Parameter,  # noqa: ARG001
+    path: Path | None,
+) -> Path | None:
+    """For click: a file whose name tells a format; without, the figure would come under another name."""
+    if path is not None and not path.suffix:
+        raise click.BadParameter(f"{path} tells no format. Name a .png, .pdf or .svg file")
+    return path
 
 
 def screen(*, stderr: bool = False) -> Console:

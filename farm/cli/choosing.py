@@ -11,6 +11,7 @@ import click
 from farm.backlog import JobView, Register
 from farm.crystal import elements_of
 from farm.errors import InputError
+from farm.finite import Finite
 from farm.job import JobState
 
 _ISOTOPES = {"D": "H", "T": "H"}
@@ -119,9 +120,7 @@ def choice_options(command: Command) -> Command:
         ),
         click.option("--elements", callback=element_symbols, metavar="A,B,...", help="Of these alone."),
         click.option("--max-atoms", type=click.IntRange(1), help="Only cells of at most this many atoms."),
-        click.option(
-            "--max-cpu-s", type=click.FloatRange(0), help="Only of so many predicted CPU s at most."
-        ),
+        click.option("--max-cpu-s", type=Finite(0), help="Only of so many predicted CPU s at most."),
     )
     for option in reversed(list(options)):
         command = option(command)

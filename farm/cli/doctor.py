@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from importlib.metadata import entry_points
 
 import click
@@ -32,10 +33,10 @@ def doctor(ctx: click.Context, with_run: bool, as_json: bool) -> int:
     farm doctor --run
     """
     settings = settings_of(ctx)
-    checks = [*own_checks(settings), _check_store(settings)]
+    checks = [*_checked(own_checks, settings), _check_store(settings)]
     for point in entry_points(group="farm.checks"):
         checks += point.load()()
-    checks += operation_checks(settings)
+    checks += _checked(operation_checks, settings)
     if not as_json:
         _print(checks)
     if with_run:
@@ -46,6 +47,15 @@ def doctor(ctx: click.Context, with_run: bool, as_json: bool) -> int:
     if as_json:
         echo_json([vars(check) for check in checks])
     return int(any(check.required and not check.ok for check in checks))
+
+
+def _checked(look: Callable[[Settings], Iterable[Check]], settings: Settings) -> list[Check]:
+    try:
+        return list(look(settings))
+    except OSError as error:
+        detail = f"{error.filename or settings.home}: {error.strerror or error}"
+        fix = "Give a directory that can be written: `farm --home DIR`"
+        return [Check(name="home", ok=False, detail=detail, fix=fix)]
 
 
 def _check_store(settings: Settings) -> Check:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from farm.cli.material import material_document, print_material
-from farm.console import echo_json, open_backlog, screen, settings_of
+from farm.console import echo_json, figure_path, open_backlog, screen, settings_of
 from farm.errors import InputError
 from farm.result import Result
 from farm.settings import Settings
@@ -20,6 +20,7 @@ from farm.settings import Settings
 @click.option(
     "--plot",
     type=click.Path(path_type=Path, dir_okay=False),
+    callback=figure_path,
     help="Write a figure of the spectra; with --bands of the band structure.",
 )
 @click.option(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -74,6 +75,52 @@ def test_an_export_replaces_no_pipe(run: Run, tmp_path: Path) -> None:
     code, out, err = run("export", str(pipe))
     assert (code, out, err) == (1, "", f"farm: {pipe}: not a regular file. Choose another name\n")
     assert pipe.is_fifo()
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize("arguments", [("show", "MgO"), ("predict", "x.cif")], ids=lambda words: words[0])
+def test_a_figure_has_the_name_that_was_asked_for(
+    run: Run, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    code, out, err = run(*arguments, "--plot", str(tmp_path / "figure"))
+    assert (code, out) == (2, "")
+    assert f"{tmp_path / 'figure'} tells no format. Name a .png, .pdf or .svg file" in err
+    assert not list(tmp_path.glob("figure*"))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("train", "base", "--lr", "nan"),
+        ("train", "base", "--weight-decay", "inf"),
+        ("response", "x.save", "--threshold", "nan"),
+        ("response", "x.save", "--energy-max-ev", "inf"),
+        ("cancel", "--max-cpu-s", "nan"),
+    ],
+    ids=" ".join,
+)
+def test_what_is_no_number_is_a_usage_error(run: Run, arguments: tuple[str, ...]) -> None:
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert f"Invalid value for '{arguments[-2]}': {arguments[-1]} is not a finite number" in err
+
+
+def test_the_threads_of_the_solver_are_set_before_numpy_is_loaded() -> None:
+    code = "import sys, workers.cli.response; sys.exit('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_doctor_goes_on_where_home_cannot_be(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.delenv("FARM_REDIS_URL")
+    code, out, err = run("--home", str(tmp_path / "file"), "doctor", "--json")
+    assert (code, err) == (1, "")
+    checks = {check["name"]: check for check in json.loads(out)}
+    assert str(tmp_path / "file") in checks["home"]["detail"]
+    assert "--home DIR" in checks["home"]["fix"]
+    assert {"store", "pw.x"} <= set(checks)
 
 
 def test_predict_waits_for_no_pipe(tmp_path: Path) -> None:

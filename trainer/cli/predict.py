@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from farm.console import echo_json, settings_of
+from farm.console import echo_json, figure_path, settings_of
 from farm.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document 
     help="eps is Im of a third of the trace; the others follow from it by Kramers-Kronig.",
 )
 @click.option("--directions", is_flag=True, help="Also along Cartesian x, y, z of the cell.")
-@click.option("--plot", type=_PATH, help="Write a figure (.png, .pdf, .svg).")
+@click.option("--plot", type=_PATH, callback=figure_path, help="Write a figure (.png, .pdf, .svg).")
 @_JSON
 @click.pass_context
 def predict(

@@ -9,6 +9,7 @@ import click
 
 from farm.console import echo_json, settings_of
 from farm.errors import InputError
+from farm.finite import Finite
 
 if TYPE_CHECKING:
     from trainer.checkpoints.card import Rung
@@ -23,7 +24,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document 
 @click.option(
     "--energy-max",
     "energy_max_ev",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Finite(min=0, min_open=True),
     default=20.0,
     show_default=True,
     help="End of the grid that they predict on, eV; it starts at 0.",

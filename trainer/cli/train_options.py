@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from farm.finite import Finite
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -15,8 +17,8 @@ ARCHITECTURES = ("oscillators", "optimate")
 PARTS = ("embedding", "attention", "head")
 PLAN_OPTIONS = (
     click.option("--epochs", type=click.IntRange(min=1), help="At most (default: that of the refits)."),
-    click.option("--lr", type=click.FloatRange(min=0, min_open=True), help="Step of Adam, at its largest."),
-    click.option("--weight-decay", type=click.FloatRange(min=0), help="Of Adam, or AdamW for oscillators."),
+    click.option("--lr", type=Finite(min=0, min_open=True), help="Step of Adam, at its largest."),
+    click.option("--weight-decay", type=Finite(min=0), help="Of Adam, or AdamW for oscillators."),
     click.option("--batch-size", type=click.IntRange(min=2), help="Materials a step."),
 )
 RUN_OPTIONS = (
@@ -37,9 +39,7 @@ SPECTRUM_OPTIONS = (
         "--architecture", type=click.Choice(ARCHITECTURES), help="Default: oscillators, as in the refits."
     ),
     click.option("--loss", type=click.Choice(["l1", "similarity"]), help="l1 is the published one."),
-    click.option(
-        "--dropout", type=click.FloatRange(min=0, max=1, max_open=True), help="Of the oscillators' head."
-    ),
+    click.option("--dropout", type=Finite(min=0, max=1, max_open=True), help="Of the oscillators' head."),
 )
 PUBLISHED = click.option("--published", is_flag=True, help="The published recipe, and network.")
 TRANSFER_OPTIONS = (

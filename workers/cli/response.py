@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from farm.finite import Finite
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _PATH = click.Path(path_type=Path, dir_okay=False)
 _FOLDER = click.Path(path_type=Path, file_okay=False)
-_POSITIVE = click.FloatRange(min=0, min_open=True)
+_POSITIVE = Finite(min=0, min_open=True)
 
 
 class _ListOfNumbers(click.Command):
@@ -63,7 +65,11 @@ class _ListOfNumbers(click.Command):
 @click.option("--bands", type=click.IntRange(min=2), help="Only so many of the lowest bands. [all]")
 @click.option("--off-diagonal", is_flag=True, help="Also eps_xy, eps_yz and eps_zx.")
 @click.option(
-    "--threshold", type=float, default=0.9, show_default=True, help="Similarity of a converged step."
+    "--threshold",
+    type=Finite(min=0, max=1),
+    default=0.9,
+    show_default=True,
+    help="Similarity of a converged step.",
 )
 @click.option("--out", type=_PATH, help="Write FILE.npz, FILE.h5 or FILE.json.")
 @click.option("--plot", type=_PATH, help="Write a figure (png, pdf, svg).")
