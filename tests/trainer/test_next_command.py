@@ -118,6 +118,8 @@ def test_files_are_priced_and_what_cannot_be_seen_is_counted(tmp_path, rock_salt
     table = run(candidates, "--protocol", "demo", "--limit", 2).stdout
     assert len(table.splitlines()) == 3
     assert "expected SC" in table
+    nothing = run(candidates / "broken.cif", "--json")
+    assert (nothing.exit_code, json.loads(nothing.stdout)["next"]) == (1, [])
 
 
 def test_without_a_checkpoint_it_says_so(tmp_path, monkeypatch, jobs):

@@ -217,6 +217,9 @@ def test_a_split_is_completed_from_structure_files(tmp_path, rock_salt):
     found = {crystal.formula: crystal.material_id for crystal in crystals}
     path = tmp_path / "split.json"
     path.write_text(json.dumps({"train": [found["LiF"], "elsewhere"], "test": [found["MgO"]]}))
+    missing = run("split", path, sources, tmp_path / "nowhere.cif")
+    assert (missing.exit_code, missing.stdout) == (2, "")
+    assert "nowhere.cif" in missing.stderr
     result = run("split", path, sources)
     assert json.loads(result.stdout)["compositions"] == {found["LiF"]: "F1Li1", found["MgO"]: "Mg1O1"}
     assert "1 of 2 train, 0 of 0 validation, 1 of 1 test ids" in result.stderr

@@ -63,7 +63,10 @@ def next_(
     from trainer.inference.acquire import propose
 
     settings = settings_of(ctx)
-    jobs = _of_sources(sources, protocol, settings) if sources else _waiting(settings)
+    if sources:
+        jobs, nothing_read = _of_sources(sources, protocol, settings)
+    else:
+        jobs, nothing_read = _waiting(settings), False
     found, n_unseen = propose(
         jobs,
         cast("Policy", policy),
@@ -74,8 +77,10 @@ def next_(
     )
     if as_json:
         echo_json({"policy": policy, "not_seen": n_unseen, "next": [one.to_dict() for one in found]})
-        return
-    _print(found, n_unseen, len(jobs), of_sources=bool(sources))
+    else:
+        _print(found, n_unseen, len(jobs), of_sources=bool(sources))
+    if nothing_read:
+        ctx.exit(1)
 
 
 def _waiting(settings: Settings) -> list[Job]:
@@ -83,8 +88,11 @@ def _waiting(settings: Settings) -> list[Job]:
         return backlog.ready_jobs(_MOST_WAITING)
 
 
-def _of_sources(sources: Iterable[Path], protocol: str, settings: Settings) -> list[Job]:
-    """The crystals of files with their predicted cost, but for those that the store holds already."""
+def _of_sources(sources: Iterable[Path], protocol: str, settings: Settings) -> tuple[list[Job], bool]:
+    """The crystals of files with their predicted cost, but for those that the store holds already.
+
+    And whether nothing but rejections came.
+    """
     from farm.cost_fit import learnt_of
     from farm.job import Engine, Job
     from farm.protocol import load_protocol
@@ -113,7 +121,7 @@ def _of_sources(sources: Iterable[Path], protocol: str, settings: Settings) -> l
                 continue
             wrong = found if isinstance(found, Rejected) else found.rejected
             click.echo(f"rejected {wrong.source}: {wrong.reason.rstrip('.')}. {wrong.fix}", err=True)
-    return [job for job_id, job in jobs.items() if job_id not in held]
+    return [job for job_id, job in jobs.items() if job_id not in held], not jobs
 
 
 def _why_none(n_candidates: int, *, of_sources: bool) -> str:

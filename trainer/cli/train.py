@@ -158,7 +158,7 @@ def curve(
 
 @train.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 def split(file: Path, sources: tuple[Path, ...]) -> None:
     """Write FILE, lists of ids, with the compositions of these ids; SOURCES are files of structures.
 
