@@ -28,6 +28,8 @@ LOGGER = logging.getLogger(__name__)
 # Once more is waited for what was told to stop, then it is killed, and at last this process ends itself.
 _SPARE_S = 8.0
 _TRIES = 2
+# While Redis is away nobody else looks whether the time is over.
+_LOOK_EVERY_S = 1.0
 # Also a terminal that is closed; but not where that is to be survived (nohup).
 _TOLD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # What a batch system may send some time before the end.
@@ -108,7 +110,8 @@ class Leaving:
         self._consumer = consumer
         self._be_told(self._told)
         signal.signal(DRAIN, self._drain)
-        signal.signal(signal.SIGALRM, self._overdue)
+        signal.signal(signal.SIGALRM, self._alarm)
+        signal.setitimer(signal.ITIMER_REAL, _LOOK_EVERY_S)
 
     def hold(self) -> Hold | None:
         """Why no more jobs are taken, for good; None while it stays."""
@@ -189,7 +192,15 @@ class Leaving:
     def _drain(self, number: int, _: Any) -> None:
         self._drains = f"told by {signal.Signals(number).name} to take no more jobs"
 
-    def _overdue(self, *_: Any) -> None:
+    def _alarm(self, *_: Any) -> None:
+        if self._deadline_s is not None:
+            self._overdue()
+        elif self._stay.is_over():
+            self._must_leave("its time is over")
+        else:
+            signal.setitimer(signal.ITIMER_REAL, _LOOK_EVERY_S)
+
+    def _overdue(self) -> None:
         """Neither jobs nor Redis let it end: the pool's processes are told to stop, then killed."""
         from celery.worker import state
 

@@ -171,6 +171,24 @@ def test_it_leaves_although_redis_never_answers(
         server.stop()
 
 
+def test_its_time_ends_also_while_redis_is_away(
+    tmp_path: Path, start_worker: Spawn, make_job: MakeJob
+) -> None:
+    server = RedisServer(tmp_path / "redis")
+    server.start()
+    try:
+        farm = Farm(load_settings({"home": tmp_path, "redis_url": server.url}, environment={}))
+        farm.backlog.enqueue([make_job("Any", 0.1)])
+        leave = json.dumps({"grace_s": 0.1, "spare_s": 1.0, "walltime_s": 8.0})
+        starts = tmp_path / "starts"
+        worker = start_worker(server.url, "farm", "60.0", str(FOR_EVER_S), str(starts), leave)
+        farm.wait_for(starts.exists)
+        server.kill()
+        assert worker.wait(timeout=40) == 0
+    finally:
+        server.stop()
+
+
 def test_it_leaves_that_had_no_job_for_long(farm: Farm, spawn: Spawn, make_job: MakeJob) -> None:
     farm.backlog.enqueue([make_job("Any", 1.0)])
     worker = spawn(work_s=1.2, until_idle_s=1.0)
