@@ -121,6 +121,10 @@ def rejections_to(path: Path) -> Iterator[Take]:
     with path.open("w", encoding="utf-8") as file:
 
         def take(rows: Iterable[Row]) -> None:
-            file.writelines(json.dumps(vars(row)) + "\n" for row in rows if isinstance(row, Rejected))
+            try:
+                file.writelines(json.dumps(vars(row)) + "\n" for row in rows if isinstance(row, Rejected))
+                file.flush()
+            except OSError as error:  # a full disk is said without the name of the file
+                raise OSError(error.errno, error.strerror, str(path)) from error
 
         yield take

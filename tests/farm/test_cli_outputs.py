@@ -150,3 +150,8 @@ def test_a_file_whose_name_is_no_text_is_queued(
     assert (code, err) == (0, "")
     (job,) = backlog.ready_jobs(1)
     assert job.crystal.source == f"{tmp_path}/mgo\\udcff.json, entry 1"
+
+
+def test_a_full_disk_is_told_with_the_file(run: Run) -> None:
+    code, out, err = run("seed", "nowhere.cif", "--dry-run", "--rejected", "/dev/full")
+    assert (code, out, err) == (1, "", "farm: /dev/full: No space left on device\n")
