@@ -68,7 +68,7 @@ class Leaving:
         self._stay = stay
         self._survives_hangup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
         self._pid = os.getpid()
-        self._reason = self._drains = ""
+        self._must_why = self._wish = self._drains = ""
         self._is_closed = False
         self._deadline_s: float | None = None
         self._doomed: Collection[str] | None = None
@@ -120,8 +120,8 @@ class Leaving:
         if self._deadline_s is None:
             wish = self._drains or self._stay.why_leave(self._idle_s())
             # One look with closed queues: what was on its way has arrived by then.
-            self._is_closed = bool(wish and self._reason)
-            self._reason = wish
+            self._is_closed = bool(wish and self._wish)
+            self._wish = wish
         return Hold(self._reason, is_leaving=True) if self._reason else None
 
     def passes(self) -> Hold | None:
@@ -133,6 +133,11 @@ class Leaving:
     def must(self) -> bool:
         """Whether it has to leave now."""
         return self._deadline_s is not None
+
+    @property
+    def _reason(self) -> str:
+        # Apart, as a signal may come in the midst of asking for wishes.
+        return self._must_why or self._wish
 
     def step(self) -> None:
         """Stop what has to stop, and the worker when nothing is left."""
@@ -164,7 +169,7 @@ class Leaving:
         return time.monotonic() - self._busy_s
 
     def _must_leave(self, reason: str) -> None:
-        self._reason = reason
+        self._must_why = reason
         self._deadline_s = time.monotonic() + self._stay.grace_s
         # Timers of the event loop stand still while Redis is away; this one does not.
         signal.setitimer(signal.ITIMER_REAL, self._stay.grace_s + _SPARE_S)

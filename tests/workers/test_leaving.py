@@ -16,7 +16,9 @@ import pytest
 
 from farm.backlog import Backlog
 from farm.broker import connect
+from farm.hold import Hold
 from farm.job import Job, JobState
+from farm.leaving import Leaving, Stay
 from farm.queues import make_app
 from farm.scheduler import Scheduler
 from farm.settings import Settings, load_settings
@@ -212,3 +214,21 @@ def test_a_worker_with_an_end_begins_what_fits_and_is_gone_in_time(
     farm.backlog.set_paused(False)
     spawn(work_s=FOR_EVER_S, slots=2)
     farm.wait_for(lambda: farm.running() == {"Wrong", "Large"})
+
+
+def test_a_signal_while_it_asks_itself_whether_to_stay_is_not_forgotten() -> None:
+    def why_leave(_: float) -> str:
+        signal.raise_signal(signal.SIGTERM)
+        return ""
+
+    before = {number: signal.getsignal(number) for number in signal.valid_signals()}
+    leaving = Leaving(Stay(why_leave=why_leave))
+    try:
+        leaving.listen(None)
+        holds = [leaving.hold(), leaving.hold()]
+    finally:
+        leaving.end()
+        for number, handler in before.items():
+            if signal.getsignal(number) is not handler:
+                signal.signal(number, handler)
+    assert holds == [Hold("told to stop by SIGTERM", is_leaving=True)] * 2
