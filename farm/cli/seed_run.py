@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -125,6 +125,8 @@ def rejections_to(path: Path) -> Iterator[Take]:
                 file.writelines(json.dumps(vars(row)) + "\n" for row in rows if isinstance(row, Rejected))
                 file.flush()
             except OSError as error:  # a full disk is said without the name of the file
+                with suppress(OSError):
+                    file.close()  # else the end of the block says it again
                 raise OSError(error.errno, error.strerror, str(path)) from error
 
         yield take
