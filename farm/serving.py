@@ -8,6 +8,7 @@ import signal
 import socket
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from celery import Celery, signals
@@ -17,6 +18,7 @@ from farm.backlog import Backlog
 from farm.errors import BrokerError
 from farm.hold import Hold
 from farm.leaving import DRAIN, Leaving, Stay
+from farm.repeated import repeated
 
 LOGGER = logging.getLogger(__name__)
 
@@ -50,24 +52,21 @@ def serve(
     on_leave: called after the last task, before the process ends
     why_not:  asked every two seconds; while it gives a reason, no new tasks are taken
     state:    asked as often: what ``farm status`` lists for this worker
-    stay:     when it leaves by itself, and how it stops; only with pool processes
+    stay:     when it leaves by itself (only with pool processes), and how it stops
     """
     # Celery warns whoever runs as root, as containers do; there is nothing to run pickles for.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     # Pool processes end by SIGQUIT, and survive a SIGTERM to all. Read by celery on import.
     os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")
-    description = {"role": name.split("@")[0], "slots": slots or 0}
+    presence = _Presence(backlog, name, slots or 0, state)
     gate = _Gate(queues)
     leaving = Leaving(stay or Stay())
+    beside = ExitStack()
 
-    def report(consumer: Any) -> None:
+    def look(consumer: Any) -> None:
         held = leaving.hold() or why_not() or leaving.passes()
         gate.set(consumer, is_open=held is None)
-        try:
-            said = {**description, **state()}
-            backlog.roster.report_worker(name, said, REPORT_EVERY_S * _REPORTS_MISSED, held)
-        except BrokerError as error:
-            LOGGER.warning("%s", error)
+        presence.tell(held)
 
     def step(consumer: Any) -> None:
         if leaving.must:
@@ -78,10 +77,12 @@ def serve(
         if slots:
             leaving.listen(sender)
             sender.timer.call_repeatedly(_STEP_EVERY_S, step, (sender,))
+            sender.timer.call_repeatedly(REPORT_EVERY_S, look, (sender,))
         else:
             leaving.listen_alone()
-        report(sender)
-        sender.timer.call_repeatedly(REPORT_EVERY_S, report, (sender,))
+            # Its loop stands still while a task runs.
+            beside.enter_context(repeated(presence.tell, REPORT_EVERY_S, name="presence"))
+        look(sender)
 
     def leave() -> None:
         try:
@@ -98,6 +99,7 @@ def serve(
     try:
         worker.start()
     finally:
+        beside.close()
         leaving.end()
         leave()  # also after a cold shutdown, which leaves by SystemExit
     if worker.exitcode:
@@ -121,6 +123,25 @@ def _ignore_what_is_told_to_all(**_: Any) -> None:
     """A terminal or a batch system tells all processes: those of the pool are stopped by their worker."""
     for number in (signal.SIGHUP, DRAIN):
         signal.signal(number, signal.SIG_IGN)
+
+
+class _Presence:
+    """What the roster has of a role."""
+
+    def __init__(
+        self, backlog: Backlog, name: str, slots: int, state: Callable[[], Mapping[str, Any]]
+    ) -> None:
+        self._backlog, self._name, self._state = backlog, name, state
+        self._description = {"role": name.split("@")[0], "slots": slots}
+
+    def tell(self, held: Hold | None = None) -> bool:
+        """Say that it is there, and why it takes no tasks; always True."""
+        try:
+            said = {**self._description, **self._state()}
+            self._backlog.roster.report_worker(self._name, said, REPORT_EVERY_S * _REPORTS_MISSED, held)
+        except BrokerError as error:
+            LOGGER.warning("%s", error)
+        return True
 
 
 class _Gate:

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING
 
 import click
 
 from farm.console import echo_json, open_backlog, settings_of
-
-if TYPE_CHECKING:
-    from farm.backlog import Backlog
 
 ROLES = ("scheduler", "writer", "worker", "trainer")
 
@@ -24,7 +20,7 @@ def health(ctx: click.Context, role: str, any_host: bool, as_json: bool) -> int:
     """Say whether a role is alive on this host: exit code 0, or 1 with the reason.
 
     A cpu worker that takes no jobs for the moment (a full disk) is alive: restarting it mends nothing. Any
-    scheduler that leads counts: a second one waits; so does any trainer in a refit, which is silent else.
+    scheduler that leads counts: a second one waits.
 
     \b
     farm health worker             for the health check of a container
@@ -37,8 +33,6 @@ def health(ctx: click.Context, role: str, any_host: bool, as_json: bool) -> int:
             alive = [worker["name"] for worker in backlog.roster.workers() if worker["role"] == role]
             here = f"{role}@{socket.gethostname()}."
             alive = [name for name in alive if any_host or name.startswith(here)]
-            if role == "trainer" and not alive and _fits(backlog):
-                alive = ["trainer, in a refit"]
     if as_json:
         echo_json({"role": role, "alive": alive})
     elif alive:
@@ -49,11 +43,6 @@ def health(ctx: click.Context, role: str, any_host: bool, as_json: bool) -> int:
             f"no {role} has spoken lately{where}: `farm {role}` starts one, its log says more", err=True
         )
     return 0 if alive else 1
-
-
-def _fits(backlog: Backlog) -> bool:
-    refit = backlog.roster.refit_state()
-    return refit.get("state") == "running" and float(refit.get("until_s", 0)) > backlog.now_s()
 
 
 @click.command()

@@ -38,15 +38,6 @@ def test_a_scheduler_that_waits_is_alive_while_another_leads(run: Run, backlog: 
     assert run("health", "scheduler")[:2] == (0, "other:1\n")
 
 
-def test_a_trainer_in_a_refit_is_alive(run: Run, backlog: Backlog) -> None:
-    backlog.roster.set_refit_state(state="running", until_s=backlog.now_s() + 60)
-    assert run("health", "trainer")[0] == 0
-    backlog.roster.set_refit_state(until_s=backlog.now_s() - 1)
-    assert run("health", "trainer")[0] == 1
-    backlog.roster.set_refit_state(state="idle", until_s=backlog.now_s() + 60)
-    assert run("health", "trainer")[0] == 1
-
-
 def test_a_redis_that_is_away_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FARM_REDIS_URL", "redis://127.0.0.1:1/0")
     code, out, err = run("health", "writer")

@@ -77,6 +77,23 @@ def test_a_role_without_a_pool_ends_what_it_can(
     assert client.llen(f"farm:{TRAINER_QUEUE}") == (1 if how == "broken off" else 0)
 
 
+def test_a_role_in_a_long_task_is_there(
+    backlog: Backlog, client: redis.Redis, redis_url: str, tmp_path: Path
+) -> None:
+    make_app(redis_url).send_task("work", args=[600.0], queue=TRAINER_QUEUE)
+    with subprocess.Popen([sys.executable, "-c", _ROLE, redis_url, str(tmp_path), "0.1"]) as role:
+        try:
+            wait_for((tmp_path / "begun").exists)
+            # What its loop had said before.
+            client.delete("farm:workers")
+            wait_for(lambda: [worker["name"] for worker in backlog.roster.workers()] == ["trainer@here.1"])
+            role.send_signal(signal.SIGTERM)
+            assert role.wait(timeout=30) == 0
+        finally:
+            role.kill()
+    assert backlog.roster.workers() == []
+
+
 def test_an_idle_role_leaves_although_redis_never_answers(tmp_path: Path) -> None:
     server = RedisServer(tmp_path / "redis")
     server.start()
