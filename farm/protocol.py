@@ -227,7 +227,7 @@ def load_protocol(name_or_path: str) -> Protocol:
         )
     is_json = path.suffix == ".json"
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         data = json.loads(text) if is_json else tomllib.loads(text)
     except ValueError as error:  # of either format, or no UTF-8
         raise ProtocolError(f"{path}: not valid {'JSON' if is_json else 'TOML'}: {error}") from error

@@ -139,6 +139,10 @@ def load_settings(
     env = os.environ if environment is None else environment
     given = {key: value for key, value in (flags or {}).items() if value is not None}
     home = Path(given.pop("home", None) or env.get("FARM_HOME") or "farm-home").expanduser().absolute()
+    if home.exists() and not home.is_dir():
+        raise SettingsError(
+            f"{home}: the farm's home is no directory", fix="Name one with --home or FARM_HOME"
+        )
     origin: dict[str, str] = {}
     values: dict[str, Any] = {}
     for source, fields in (
@@ -166,10 +170,11 @@ def load_settings(
 
 
 def _from_file(path: Path) -> dict[str, Any]:
-    if not path.is_file():
+    if not path.exists():
         return {}
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        # Editors of Windows put a mark before the text.
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: not valid TOML: {error}") from error
 

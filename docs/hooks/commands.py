@@ -16,16 +16,13 @@ _INTRODUCTIONS = {
     "Model": "Predictions, fits and versions of the model.",
     "Roles": "The processes of a farm, one each.",
     "Tools": "What helps around it, or alone.",
-    "More": "Everything else.",
 }
 
 
 def sections() -> dict[str, list[str]]:
     """Names of all commands by section, as ``farm --help`` lists them."""
     known = cli.list_commands(click.Context(cli))
-    listed = {name for names in _SECTIONS.values() for name in names}
-    found = {title: [name for name in names if name in known] for title, names in _SECTIONS.items()}
-    return {**found, "More": sorted(set(known) - listed)}
+    return {title: [name for name in names if name in known] for title, names in _SECTIONS.items()}
 
 
 def pages() -> dict[str, str]:

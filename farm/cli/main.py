@@ -63,7 +63,7 @@ _EXTRAS = {
 _SECTIONS = {
     "Work": ["seed", "up", "status", "jobs", "show", "report", "import", "export"],
     "Steer": ["pause", "resume", "prioritise", "cancel", "retry"],
-    "Model": ["predict", "train", "checkpoints", "pull"],
+    "Model": ["predict", "next", "train", "checkpoints", "pull"],
     "Roles": ["scheduler", "worker", "writer", "trainer", "dashboard", "flower"],
     "Tools": [
         "doctor",
@@ -173,7 +173,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ModuleNotFoundError as error:
         if (extra := _EXTRAS.get((error.name or "").partition(".")[0])) is None:
             raise
-        click.echo(f"farm: {error.name} is not installed. pip install 'farm[{extra}]'", err=True)
+        click.echo(
+            f"farm: {error.name} is not installed. `pip install '.[{extra}]'` in its directory", err=True
+        )
         sys.exit(1)
     except BrokenPipeError:
         sys.exit(0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Callable
 from functools import partial
@@ -65,8 +64,6 @@ def up(
     settings = settings_of(ctx, slots=slots)
     settings.home.mkdir(parents=True, exist_ok=True)
     stop = stop_on_signals()
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # which it is under nohup
-        signal.signal(signal.SIGHUP, lambda *_: stop.set())
     roles = [
         Role("scheduler", ("scheduler",)),
         Role("writer", ("writer",), stops_last=True),

@@ -239,8 +239,8 @@ class Store:
     def _open(self) -> None:
         self._file = open_for_reading(self.path)
         try:
-            check_layout(self.path, self._file)
             with hdf5_errors(self.path, "opening the store"):
+                check_layout(self.path, self._file)
                 # Of the file that is open, not of the name: it may have been replaced just now.
                 status = os.fstat(self._file.descriptor)
                 self._identity = (status.st_dev, status.st_ino)

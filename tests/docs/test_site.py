@@ -12,9 +12,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import click
 import pytest
 
-from farm.cli.main import cli
+from farm.cli.main import _SECTIONS, cli
 from farm.metrics import METRICS
 from farm.protocol import Protocol
 from farm.settings import _NOT_FIELDS, Settings
@@ -210,3 +211,8 @@ def test_faults_are_told_with_tests_that_there_are() -> None:
     assert len(named) > 12
     assert [name for name in named if f"def {name}(" not in tests] == []
     assert all((ROOT / path).is_file() for path in re.findall(r"`(tests/[\w/]+\.py)`", text))
+
+
+def test_every_command_has_a_section_of_the_help() -> None:
+    known = cli.list_commands(click.Context(cli))
+    assert sorted(name for names in _SECTIONS.values() for name in names) == sorted(known)

@@ -75,16 +75,18 @@ def finished_trials(optuna: Any, study: Study) -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False, states=states)
 
 
+def _storage(optuna: Any, path: Path) -> Any:
+    if path.suffix in _DATABASES:
+        return f"sqlite:///{path.absolute()}"
+    return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
+
+
 def open_study(optuna: Any, path: Path | None, plan: TrialPlan, question: str) -> Study:
     """A new study, or the one in the file if it asks the same."""
-    storage = None
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix in _DATABASES:
-            storage = f"sqlite:///{path.absolute()}"
-        else:
-            storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
     try:
+        storage = None if path is None else _storage(optuna, path)
         study = optuna.create_study(
             study_name="farm train",
             storage=storage,

@@ -132,3 +132,15 @@ def test_an_integer_that_cannot_be_sent_is_refused_by_name(path):
         with pytest.raises(ResultRefusedError, match="crystal-0: it cannot be sent"):
             writer.append(odd)
         assert writer.append(result)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("bad object header"), KeyError("format"), OSError("bad")])
+def test_damage_that_hdf5_stumbles_over_first_is_a_store_error(path, monkeypatch, error):
+    fill(path, 1)
+
+    def stumble(*_):
+        raise error
+
+    monkeypatch.setattr("farm.store.layout.layout_version", stumble)
+    with pytest.raises(StoreError, match="opening the store failed"):
+        open_store(path)
