@@ -139,10 +139,6 @@ def load_settings(
     env = os.environ if environment is None else environment
     given = {key: value for key, value in (flags or {}).items() if value is not None}
     home = Path(given.pop("home", None) or env.get("FARM_HOME") or "farm-home").expanduser().absolute()
-    if home.exists() and not home.is_dir():
-        raise SettingsError(
-            f"{home}: the farm's home is no directory", fix="Name one with --home or FARM_HOME"
-        )
     origin: dict[str, str] = {}
     values: dict[str, Any] = {}
     for source, fields in (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,6 +22,13 @@ from farm.protocol import PRESETS
 from farm.pseudopotentials import entry, pseudopotential_directory
 from farm.result import LadderStep, Result, StageUsage
 from farm.settings import Settings, load_settings
+
+
+def pytest_configure() -> None:
+    """Programs inherit what is ignored, as it is under nohup and in the background of a shell."""
+    for number, usual in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
 
 
 def missing(what: str) -> None:

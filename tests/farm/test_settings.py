@@ -56,10 +56,3 @@ def test_a_wrong_setting_is_named_with_its_source(
 def test_a_file_of_an_editor_of_windows_is_read(tmp_path: Path) -> None:
     (tmp_path / "farm.toml").write_text("\ufeffslots = 3\r\n", encoding="utf-8")
     assert load_settings({"home": tmp_path}, environment={}).slots == 3
-
-
-def test_a_home_that_is_a_file_is_named(tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    home.touch()
-    with pytest.raises(SettingsError, match=rf"{home}: the farm's home is no directory. Name one"):
-        load_settings({"home": home}, environment={})

@@ -179,9 +179,9 @@ def test_polars_has_the_same_table(filled):
         assert other[name].to_list() == ours, name
 
 
-def test_without_polars_its_extra_is_named(filled, monkeypatch):
+def test_without_polars_it_is_named(filled, monkeypatch):
     monkeypatch.setitem(sys.modules, "polars", None)
-    with open_store(filled) as store, pytest.raises(MissingProgramError, match=r"farm\[polars\]"):
+    with open_store(filled) as store, pytest.raises(MissingProgramError, match="pip install polars"):
         store.frame("polars")
 
 
