@@ -75,7 +75,11 @@ def _dashboard(environment: Mapping[str, str]) -> Check:
     if missing := [name for name in ("fastapi", "uvicorn") if find_spec(name) is None]:
         detail = f"{' and '.join(missing)} not installed"
         return Check(
-            name="dashboard", ok=False, detail=detail, fix="pip install '.[dashboard]'", required=False
+            name="dashboard",
+            ok=False,
+            detail=detail,
+            fix="`pip install '.[dashboard]'` where its source is",
+            required=False,
         )
     tokens = [name for name in _TOKENS if environment.get(name)]
     said = f"{' and '.join(tokens)} set" if tokens else "without a token: on loopback, read-only"

@@ -10,7 +10,7 @@ from farm.checks import Check
 def device_checks() -> list[Check]:
     """torch and its device; a GPU is welcome, not required, and roles that do not fit need no torch."""
     if find_spec("torch") is None:
-        fix = "To fit and predict: `pip install '.[trainer]'` in its directory"
+        fix = "To fit and predict: `pip install '.[trainer]'` where its source is"
         return [Check(name="torch", ok=False, detail="not installed", fix=fix, required=False)]
     import torch
 

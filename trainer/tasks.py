@@ -161,7 +161,9 @@ def trainer(ctx: click.Context) -> None:
 
     if find_spec("torch") is None:
         # Else it would be told at the first refit.
-        raise MissingProgramError("torch is not installed", fix="pip install '.[trainer]' in its directory")
+        raise MissingProgramError(
+            "torch is not installed", fix="`pip install '.[trainer]'` where its source is"
+        )
     begin_role()
     settings = settings_of(ctx)
     with broker_url(settings) as url:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from farm.errors import CalculationError
+from farm.free_disk import free_disk_bytes
 from farm.result import Correction
 from workers.diagnosis import Diagnosis, Evidence, Remedy, RunOutcome, Severity, next_remedy
 from workers.launcher import Process, Usage
@@ -150,7 +150,7 @@ class Session(ABC, Generic[Input, Output]):
         if wrong is None:
             self.output = output
             return None
-        free = shutil.disk_usage(self.directory).free
+        free = free_disk_bytes(self.directory)
         if free < LEAST_FREE_BYTES:
             evidence = Evidence(text=f"{wrong}; {free // 2**20} MB free")
             return Diagnosis(name="disk_full", evidence=evidence, severity=Severity.MACHINE)

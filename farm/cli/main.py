@@ -174,7 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if (extra := _EXTRAS.get((error.name or "").partition(".")[0])) is None:
             raise
         click.echo(
-            f"farm: {error.name} is not installed. `pip install '.[{extra}]'` in its directory", err=True
+            f"farm: {error.name} is not installed. `pip install '.[{extra}]'` where its source is", err=True
         )
         sys.exit(1)
     except BrokenPipeError:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from farm.errors import StoreError
+from farm.free_disk import free_disk_bytes
 from farm.store.copying import DamagedRow, copy_store, sound_record
 from farm.store.layout import check_layout, hdf5_errors, layout_version, publish, repeats_ends
 from farm.store.opening import open_for_reading
@@ -227,7 +227,7 @@ def _require_file(path: Path) -> None:
 
 
 def _require_space(directory: Path, n_bytes: int) -> None:
-    free = shutil.disk_usage(directory).free
+    free = free_disk_bytes(directory)
     if free < n_bytes:
         raise StoreError(
             f"{directory}: {free / 1e9:.2f} GB are free, a copy may take {n_bytes / 1e9:.2f} GB",

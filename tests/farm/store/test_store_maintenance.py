@@ -188,7 +188,7 @@ def test_nothing_is_rewritten_under_a_writer(retried):
 
 
 def test_a_full_disk_is_told_before_it_is_full(retried, monkeypatch):
-    monkeypatch.setattr(maintenance.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    monkeypatch.setattr(maintenance, "free_disk_bytes", lambda _: 1000)
     for action in (maintenance.compact, maintenance.repair):
         with pytest.raises(StoreError, match=r"0\.00 GB are free"):
             action(retried)

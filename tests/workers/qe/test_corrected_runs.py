@@ -188,8 +188,7 @@ def test_density_that_never_reached_the_disk(make_session: MakeSession, pw_input
 def test_full_disk_is_the_machines_fault(
     make_session: MakeSession, pw_input: PwInput, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    full = shutil.disk_usage("/")._replace(free=0)
-    monkeypatch.setattr("workers.sessions.shutil.disk_usage", lambda _: full)
+    monkeypatch.setattr("workers.sessions.free_disk_bytes", lambda _: 0)
     session = make_session(pw_input, prepare=_lose_density)
     with pytest.raises(ResourceError, match=r"disk_full .*0 MB free"):
         run_pw(session)
